@@ -1,0 +1,5 @@
+//! Placeholder.
+/// Runs the command line.
+pub fn main() -> std::process::ExitCode {
+    std::process::ExitCode::SUCCESS
+}

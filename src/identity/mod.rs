@@ -1,0 +1,33 @@
+//! The SPIFFE Workload API, and nothing else: who we are, and whom we could believe.
+//!
+//! Publishes [`Material`] (our SVID and the trust bundles) and [`AgentStatus`] (how the agent
+//! is). Knows nothing of TLS, policy or requests.
+
+mod material;
+
+pub use material::{AgentState, AgentStatus, Material, Svid, TrustBundles};
+
+use crate::live::Live;
+use spiffe::{SpiffeId, TrustDomain};
+
+/// Where SVIDs come from and which of them is ours.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Workload API endpoint, `unix:///path` or `tcp://ip:port` (Workload Endpoint section 4).
+    pub endpoint: String,
+    /// Which SVID is ours when the agent gives several; else the one with `hint`; else the first.
+    pub spiffe_id: Option<SpiffeId>,
+    /// The SPIRE hint of the SVID to use.
+    pub hint: Option<String>,
+    /// Foreign trust domains whose federated bundles we accept, by name (ID-4).
+    pub federates_with: Vec<TrustDomain>,
+    /// Accept identities of the embedded development agent. Never in production (ID-8).
+    pub danger_accept_dev_agent: bool,
+}
+
+/// What the rest of the program reads of our identity.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    pub material: Live<Material>,
+    pub status: Live<AgentStatus>,
+}

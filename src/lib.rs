@@ -1,0 +1,39 @@
+//! A sidecar that gives a service a verified identity, and lets in only whom policy allows.
+//!
+//! One request, in order:
+//!
+//! ```text
+//! bytes ─net─▶ stream ─tls─▶ Peer ─grant─▶ Claims ─authz─▶ Permit ─proxy─▶ upstream
+//! ```
+//!
+//! [`tls::Peer`], [`authz::Claims`] and [`authz::Permit`] are proofs: each has private fields
+//! and one maker, in the room named above the arrow, and the next step cannot be called without
+//! the one before. A forgotten check has nothing to call.
+//!
+//! Rooms are listed from the ground up. A room imports only from floors below its own
+//! (`tests/it/architecture.rs` checks this); what changes at run time travels up through
+//! [`live::Live`].
+
+#![forbid(unsafe_code)]
+
+// Ground: knows nothing of the product.
+pub mod live;
+pub mod net;
+pub mod telemetry;
+// One outside thing each.
+pub mod identity;
+pub mod policy;
+pub mod dev;
+// Handshakes: mints `Peer`.
+pub mod tls;
+// May they? Mints `Claims` and `Permit`.
+pub mod authz;
+// The data path, and the side door.
+pub mod proxy;
+pub mod admin;
+// From the operator's file to each room's settings.
+pub mod config;
+// The one assembler.
+pub mod app;
+// Commands: the only room that prints.
+pub mod cli;
