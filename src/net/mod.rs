@@ -1,1 +1,11 @@
-//! Placeholder.
+//! Sockets, without knowing who speaks or what is said: addresses, listeners, streams, splicing.
+
+mod addr;
+mod stream;
+mod listener;
+mod splice;
+
+pub use addr::{Listen, Target};
+pub use listener::{Bound, Listener, Socket, bind};
+pub use splice::{Flow, SpliceEnd, splice};
+pub use stream::Stream;
