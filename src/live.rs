@@ -18,6 +18,7 @@ pub struct Live<T>(Arc<Shared<T>>);
 pub struct Publisher<T>(Arc<Shared<T>>);
 
 /// Wakes when a newer value than the last one seen has been published.
+#[derive(Clone)]
 pub struct Changes {
     revision: watch::Receiver<u64>,
 }
@@ -29,10 +30,8 @@ struct Shared<T> {
 
 /// There is always a first value, so readers never meet an empty one.
 pub fn live<T>(first: T) -> (Publisher<T>, Live<T>) {
-    let shared = Arc::new(Shared {
-        value: ArcSwap::from_pointee(first),
-        revision: watch::Sender::new(0),
-    });
+    let shared =
+        Arc::new(Shared { value: ArcSwap::from_pointee(first), revision: watch::Sender::new(0) });
     (Publisher(Arc::clone(&shared)), Live(shared))
 }
 

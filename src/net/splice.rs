@@ -245,9 +245,8 @@ mod tests {
         let (mut client, mut near) = duplex(64);
         let (mut far, mut server) = duplex(64);
         let began = Instant::now();
-        let carrying = tokio::spawn(async move {
-            splice(&mut near, &mut far, Duration::from_secs(10)).await
-        });
+        let carrying =
+            tokio::spawn(async move { splice(&mut near, &mut far, Duration::from_secs(10)).await });
         tokio::time::sleep(Duration::from_secs(6)).await;
         client.write_all(b"x").await.unwrap();
         server.read_u8().await.unwrap();
