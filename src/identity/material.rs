@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use spiffe::{SpiffeId, TrustDomain};
+use zeroize::Zeroize;
 
 /// X.509 authorities by trust domain. Never pooled (X509-SVID section 5.1).
 pub type TrustBundles = BTreeMap<TrustDomain, Vec<CertificateDer<'static>>>;
@@ -58,8 +59,10 @@ pub struct AgentStatus {
     pub last_update: Option<SystemTime>,
     /// When the SVID in use runs out.
     pub svid_not_after: Option<SystemTime>,
-    /// Updates received since start: rotations are seen here.
+    /// Updates received since start, of the SVID or of trust bundles.
     pub updates: u64,
+    /// SVIDs that took another's place since start.
+    pub rotations: u64,
     /// Times the stream was lost since start.
     pub disconnects: u64,
 }
@@ -80,12 +83,16 @@ impl AgentStatus {
             last_update: None,
             svid_not_after: None,
             updates: 0,
+            rotations: 0,
             disconnects: 0,
         }
     }
 }
 
 impl AgentState {
+    /// Every state's word.
+    pub const WORDS: &[&str] = &["starting", "fresh", "stale", "denied", "expired"];
+
     /// The word used in readiness, metrics and logs.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -104,5 +111,12 @@ impl fmt::Debug for Svid {
             .field("id", &self.id.to_string())
             .field("not_after", &self.not_after)
             .finish_non_exhaustive()
+    }
+}
+
+/// The key does not stay behind in freed memory.
+impl Drop for Svid {
+    fn drop(&mut self) {
+        self.key.zeroize();
     }
 }

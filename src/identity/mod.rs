@@ -4,11 +4,24 @@
 //! is). Knows nothing of TLS, policy or requests.
 
 mod material;
+mod endpoint;
+mod backoff;
+mod select;
+mod update;
+mod standing;
+mod source;
 
-pub use material::{AgentState, AgentStatus, Material, Svid, TrustBundles};
+use spiffe::{SpiffeId, TrustDomain};
 
 use crate::live::Live;
-use spiffe::{SpiffeId, TrustDomain};
+
+pub use endpoint::SourceError;
+pub use material::{AgentState, AgentStatus, Material, Svid, TrustBundles};
+pub use source::start;
+
+/// The organization in the subject of every authority of the development agent. An agent whose
+/// trust bundles show it is refused, unless [`Settings::danger_accept_dev_agent`].
+pub const DEV_AGENT_MARKER: &str = "sidegate dev-agent, not for production";
 
 /// Where SVIDs come from and which of them is ours.
 #[derive(Debug, Clone)]
@@ -31,3 +44,6 @@ pub struct Identity {
     pub material: Live<Material>,
     pub status: Live<AgentStatus>,
 }
+
+#[cfg(test)]
+mod tests;
