@@ -1,0 +1,280 @@
+//! Policies as text, and what becomes of them.
+
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use spiffe::SpiffeId;
+
+use crate::policy::source::{Data, Format, Source, Text};
+use crate::policy::{
+    DenyReason, Direction, EvalError, IdentityAnswer, IdentityQuestion, LoadError, Local, Policy,
+    RequestQuestion, Subject, Workload, compile,
+};
+
+fn text(name: &str, text: &str) -> Text {
+    Text { name: name.to_owned(), text: text.to_owned() }
+}
+
+fn source(modules: &[&str], data: &str) -> Source {
+    let modules = modules.iter().enumerate();
+    Source {
+        modules: modules.map(|(n, module)| text(&format!("m{n}.rego"), module)).collect(),
+        tests: Vec::new(),
+        data: vec![Data { file: text("data.json", data), mount: Vec::new(), format: Format::Json }],
+        revision: "test".into(),
+    }
+}
+
+fn policy(modules: &[&str]) -> Result<Policy, String> {
+    compile(source(modules, r#"{"services": {"orders": {"tenant": "acme"}}, "list": [1, 2]}"#))
+        .map_err(|error| error.to_string())
+}
+
+const GRANT: &str = "package sidegate.global\nimport rego.v1\n";
+const NOTHING: &str = "grant := {\"roles\": [], \"scopes\": [], \"tenant\": null}\n";
+
+fn global(rules: &str) -> Result<Policy, String> {
+    policy(&[&format!("{GRANT}{rules}")])
+}
+
+fn subject() -> Subject {
+    Subject::spiffe(Workload::new(&SpiffeId::new("spiffe://example.org/prod/orders").unwrap()))
+}
+
+fn local() -> Local {
+    let billing = SpiffeId::new("spiffe://example.org/prod/billing").unwrap();
+    Local {
+        workload: Some(Workload::new(&billing)),
+        tenant: "acme".into(),
+        direction: Direction::Inbound,
+    }
+}
+
+fn ask(policy: &Policy) -> Result<IdentityAnswer, EvalError> {
+    let (subject, local) = (subject(), local());
+    let address = Some([10, 0, 0, 1].into());
+    policy.identity(&IdentityQuestion {
+        subject: &subject,
+        address,
+        local: &local,
+        now: UNIX_EPOCH + Duration::from_secs(3600),
+    })
+}
+
+fn deny_request(policy: &Policy, path: &str) -> Result<Vec<DenyReason>, EvalError> {
+    let (subject, local) = (subject(), local());
+    policy.request_denials(&RequestQuestion {
+        identity: IdentityQuestion {
+            subject: &subject,
+            address: None,
+            local: &local,
+            now: UNIX_EPOCH,
+        },
+        protocol: "http",
+        method: "GET",
+        path,
+        query: &[],
+        host: "billing",
+        route: "r",
+        headers: &[],
+        grpc: None,
+        scopes_required: &[],
+        scopes: &[],
+        tenant: Some("acme"),
+    })
+}
+
+#[test]
+fn an_answer_in_full_is_decoded() {
+    let policy = global(
+        r#"grant := {"roles": {"reader"}, "scopes": ["a:b", "*:read"], "tenant": "acme",
+             "teams": ["core"], "cross_tenant": true, "ttl_seconds": 60}
+           deny contains "because" if input.peer.service == "orders"
+           deny contains {"code": "late", "message": "too late"} if input.time.hour == 1
+           deny contains "never" if input.peer.service == "other""#,
+    )
+    .unwrap();
+    let answer = ask(&policy).unwrap();
+    assert_eq!(answer.grant.roles, ["reader"]);
+    assert_eq!(answer.grant.scopes, ["a:b", "*:read"]);
+    assert_eq!(answer.grant.tenant.as_deref(), Some("acme"));
+    assert_eq!(answer.grant.teams, ["core"]);
+    assert!(answer.grant.cross_tenant);
+    assert_eq!(answer.grant.ttl, Some(Duration::from_secs(60)));
+    let reason = |code: Option<&str>, message: &str| DenyReason {
+        layer: "global",
+        code: code.map(str::to_owned),
+        message: message.to_owned(),
+    };
+    assert!(answer.denials.contains(&reason(None, "because")));
+    assert!(answer.denials.contains(&reason(Some("late"), "too late")));
+    assert_eq!(answer.denials.len(), 2);
+}
+
+#[test]
+fn what_is_not_the_contract_is_no_answer() {
+    for (grant, expected) in [
+        ("\"yes\"", "found a string"),
+        ("true", "found a boolean"),
+        ("{\"roles\": [], \"scopes\": []}", "field `tenant` is missing"),
+        ("{\"roles\": [], \"scopes\": [], \"tenant\": 1}", "`tenant` is a number"),
+        ("{\"roles\": [1], \"scopes\": [], \"tenant\": null}", "`roles` is a number"),
+        ("{\"roles\": [], \"scopes\": \"a:b\", \"tenant\": null}", "`scopes` is a string"),
+        ("{\"roles\": [], \"scopes\": [\"<undefined>\"], \"tenant\": null}", "is undefined"),
+        ("{\"roles\": [], \"scopes\": [], \"tenant\": null, \"admin\": true}", "field `admin`"),
+        ("{\"roles\": [], \"scopes\": [], \"tenant\": null, \"ttl_seconds\": 0}", "ttl_seconds"),
+        ("{\"roles\": [], \"scopes\": [], \"tenant\": null, \"ttl_seconds\": 86401}", "ttl"),
+        ("{\"roles\": [], \"scopes\": [], \"tenant\": null, \"ttl_seconds\": 1.5}", "ttl"),
+        ("{\"roles\": [], \"scopes\": [], \"tenant\": null, \"cross_tenant\": 1}", "cross_tenant"),
+        ("{\"roles\": [], \"scopes\": numbers.range(1, 300), \"tenant\": null}", "256 entries"),
+    ] {
+        let policy = global(&format!("grant := {grant}")).unwrap();
+        let error = ask(&policy).unwrap_err().to_string();
+        assert!(error.contains(expected), "{grant}: {error}");
+    }
+}
+
+#[test]
+fn no_answer_and_a_failing_one_are_errors() {
+    let undefined = global(&format!("{} if input.peer.service == \"x\"", NOTHING.trim())).unwrap();
+    assert!(matches!(ask(&undefined), Err(EvalError::Undefined { .. })));
+    let conflict =
+        global(&format!("{NOTHING}grant := {{\"roles\": []}} if input.peer.service == \"orders\""))
+            .unwrap();
+    assert!(matches!(ask(&conflict), Err(EvalError::Evaluate { .. })));
+    let strict =
+        global(&format!("{NOTHING}deny contains \"x\" if not startswith(input.peer.service, 5)"))
+            .unwrap();
+    let error = ask(&strict).unwrap_err().to_string();
+    assert!(error.contains("m0.rego:4"), "{error}");
+}
+
+#[test]
+fn layers_narrow_in_their_order_and_an_empty_one_allows_nothing() {
+    let policy = policy(&[
+        &format!("{GRANT}{NOTHING}"),
+        "package sidegate.tenant\nimport rego.v1\nlimit := [\"users:*\"]",
+        "package sidegate.team\nimport rego.v1\nlimit := [\"a:b\"] if input.peer.service == \"x\"\n\
+         deny contains \"team\" if true",
+    ])
+    .unwrap();
+    let answer = ask(&policy).unwrap();
+    let limits: Vec<_> =
+        answer.limits.iter().map(|it| (it.layer, it.patterns.as_slice())).collect();
+    assert_eq!(limits, [("team", &[][..]), ("tenant", &["users:*".to_owned()][..])]);
+    assert_eq!(answer.denials.first().map(|it| it.layer), Some("team"));
+}
+
+#[test]
+fn requests_are_asked_about_only_if_the_policy_has_a_rule_for_them() {
+    let silent = global(NOTHING).unwrap();
+    assert!(!silent.asks_requests());
+    assert_eq!(deny_request(&silent, "/a"), Ok(Vec::new()));
+    let strict = policy(&[
+        &format!("{GRANT}{NOTHING}"),
+        "package sidegate.request\nimport rego.v1\n\
+         deny contains \"no admin\" if input.request.segments[0] == \"admin\"",
+    ])
+    .unwrap();
+    assert!(strict.asks_requests());
+    assert_eq!(deny_request(&strict, "/a"), Ok(Vec::new()));
+    let reasons = deny_request(&strict, "/admin/x").unwrap();
+    assert_eq!((reasons[0].layer, reasons[0].message.as_str()), ("request", "no admin"));
+}
+
+#[test]
+fn a_loop_without_end_is_cut_off_and_denied() {
+    let policy = global(&format!(
+        "{NOTHING}deny contains \"x\" if {{\n\tr := numbers.range(1, 2000)\n\tsome a in r\n\tsome b \
+         in r\n\tsome c in r\n\ta + b + c < 0\n}}"
+    ))
+    .unwrap();
+    let started = Instant::now();
+    let entry = "data.sidegate.global.deny".to_owned();
+    assert_eq!(ask(&policy), Err(EvalError::Timeout { entry }));
+    assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn hostile_modules_are_refused_and_nothing_crashes() {
+    let chain: String = (1..2000).map(|n| format!("f{n}(x) := f{}(x) if true\n", n - 1)).collect();
+    for (rules, expected) in [
+        (format!("x := {}1{}", "[".repeat(20), "]".repeat(20)), "nested too deeply"),
+        ("x := ".to_owned() + &"[\n".repeat(15_000), "nested too deeply"),
+        ("x := ".to_owned() + &"{\"a\":\n".repeat(15_000), "nested too deeply"),
+        ("x := ".to_owned() + &"1 +\n".repeat(15_000) + "1", "too many operators"),
+        ("x := ".to_owned() + &"f(\n".repeat(15_000), "nested too deeply"),
+        ("f(n) := f(n + 1)\ndeny contains \"x\" if f(1)".to_owned(), "refers to itself"),
+        ("x := y\ny := x\ndeny contains \"x\" if x".to_owned(), "refers to itself"),
+        ("deny contains \"x\" if data.sidegate[input.peer.path]".to_owned(), "refers to itself"),
+        ("deny contains \"x\" if data[input.peer.path].x".to_owned(), "refers to itself"),
+        (format!("f0(x) := x\n{chain}deny contains \"x\" if f1999(1)"), "more than 64 rules"),
+        ("x := numbers.range(1, 100000000)".to_owned(), "takes plain numbers"),
+        ("x := net.cidr_expand(\"10.0.0.0/7\")".to_owned(), "can take forever"),
+        ("x := sprintf(\"%999999999d\", [1])".to_owned(), "too wide a field"),
+    ] {
+        let error = global(&format!("{NOTHING}{rules}\n")).unwrap_err();
+        let start: String = rules.chars().take(40).collect();
+        assert!(error.contains(expected), "{start}: {error}");
+        assert!(error.starts_with("m0.rego:"), "{start}: {error}");
+    }
+}
+
+#[test]
+fn the_deepest_policy_that_is_accepted_fits_a_small_stack() {
+    let mut rules = String::from("f0(x) := x\n");
+    for n in 1..60 {
+        rules += &format!("f{n}(x) := y if {{ y := [z | z := f{}(x) + 1][0] }}\n", n - 1);
+    }
+    let policy = global(&format!("{NOTHING}{rules}deny contains \"x\" if f59(1) < 0")).unwrap();
+    let thread = std::thread::Builder::new().stack_size(2 * 1024 * 1024);
+    let answer = thread.spawn(move || ask(&policy)).unwrap().join().unwrap();
+    assert_eq!(answer.unwrap().denials, []);
+}
+
+#[test]
+fn regular_expressions_know_unicode() {
+    let policy = global(&format!(
+        r#"{NOTHING}deny contains "digits" if regex.match(`^\d+\s\w+$`, "12 ab")
+           deny contains "case" if regex.match(`(?i)^ORDERS$`, input.peer.service)"#
+    ))
+    .unwrap();
+    assert_eq!(ask(&policy).unwrap().denials.len(), 2);
+}
+
+#[test]
+fn what_is_wrong_is_named_with_its_place() {
+    for (modules, expected) in [
+        (vec!["package a\nx := 1"], "policy: `data.sidegate.global.grant` is not defined"),
+        (vec!["package sidegate.global\nimport rego.v1\ngrant := {"], "m0.rego:3:"),
+        (vec!["package sidegate.global\nimport rego.v1\nx if y\n"], "m0.rego:3:1: "),
+        (
+            vec![
+                "package sidegate.global\ngrant := {\"roles\": [], \"scopes\": [], \"tenant\": q} if {\n\
+                 q == 1\n}",
+            ],
+            "m0.rego:3:",
+        ),
+    ] {
+        let error = policy(&modules).unwrap_err();
+        assert!(error.contains(expected), "{modules:?}: {error}");
+    }
+}
+
+#[test]
+fn data_cannot_stand_in_for_answers() {
+    let error = compile(source(&[&format!("{GRANT}{NOTHING}")], r#"{"sidegate": {}}"#));
+    let Err(LoadError::Refused { problems }) = error else { panic!("accepted") };
+    assert!(problems[0].to_string().starts_with("data.json: data under `sidegate`"));
+}
+
+#[test]
+fn broken_data_and_roles_are_named() {
+    for (data, expected) in [
+        ("{", "data.json: "),
+        ("[]", "data.json: the document is not an object"),
+        (r#"{"roles": {"a": {"scopes": ["A"]}}}"#, "data: role `a`: `A` is not a scope"),
+    ] {
+        let error = compile(source(&[&format!("{GRANT}{NOTHING}")], data)).unwrap_err();
+        assert!(error.to_string().starts_with(expected), "{data}: {error}");
+    }
+}
