@@ -1,0 +1,230 @@
+//! Tables and properties of routes.
+
+use http::Method;
+use proptest::prelude::{Strategy, prop_assert_eq, proptest};
+
+use super::{Required, RouteError, RouteMatch, RouteSpec, RouteTable};
+use crate::authz::{Scope, ScopeSet};
+
+fn http(path: &str, methods: &[Method]) -> RouteSpec {
+    RouteSpec {
+        name: None,
+        matcher: RouteMatch::Http { path: path.to_owned(), methods: methods.to_vec() },
+        scopes: Required::All(vec![Scope::parse("a:b").unwrap()]),
+    }
+}
+
+fn get(path: &str) -> RouteSpec {
+    http(path, &[Method::GET])
+}
+
+fn grpc(service: &str, method: Option<&str>) -> RouteSpec {
+    RouteSpec {
+        matcher: RouteMatch::Grpc {
+            service: service.to_owned(),
+            method: method.map(str::to_owned),
+        },
+        ..get("/")
+    }
+}
+
+fn found<'t>(table: &'t RouteTable, method: &Method, path: &str) -> Option<&'t str> {
+    table.find(method, path, false).map(|route| &**route.name())
+}
+
+fn table(specs: Vec<RouteSpec>) -> RouteTable {
+    RouteTable::new(specs).unwrap()
+}
+
+#[test]
+fn the_most_specific_path_wins() {
+    let table = table(vec![
+        get("/"),
+        get("/users"),
+        get("/users/{id}"),
+        get("/users/me"),
+        get("/users/{id}/keys"),
+        get("/users/{id}/"),
+        get("/files/**"),
+        get("/files/{name}/meta"),
+        get("/a%20b/@x"),
+    ]);
+    for (path, expected) in [
+        ("/", Some("/")),
+        ("/users", Some("/users")),
+        ("/users/7", Some("/users/{id}")),
+        ("/users/me", Some("/users/me")),
+        ("/users/me/keys", Some("/users/{id}/keys")),
+        ("/users/7/", Some("/users/{id}/")),
+        ("/users/", None),
+        ("/users/7/keys/1", None),
+        ("/files/a", Some("/files/**")),
+        ("/files/a/b/c/", Some("/files/**")),
+        ("/files/a/meta", Some("/files/{name}/meta")),
+        ("/files/a/meta/x", Some("/files/**")),
+        ("/files/", None),
+        ("/files", None),
+        ("/a%20b/@x", Some("/a%20b/@x")),
+        ("/Users", None),
+        ("/nowhere", None),
+    ] {
+        let expected = expected.map(|path| format!("GET {path}"));
+        assert_eq!(found(&table, &Method::GET, path), expected.as_deref(), "{path}");
+    }
+}
+
+#[test]
+fn a_method_that_is_not_listed_is_no_route() {
+    let table = table(vec![
+        get("/users/{id}"),
+        http("/users/{name}", &[Method::PUT, Method::DELETE]),
+        http("/users/me", &[Method::POST]),
+        http("/heads", &[Method::HEAD]),
+        get("/heads"),
+    ]);
+    assert_eq!(found(&table, &Method::HEAD, "/users/7"), Some("GET /users/{id}"));
+    assert_eq!(found(&table, &Method::DELETE, "/users/7"), Some("PUT,DELETE /users/{name}"));
+    assert_eq!(found(&table, &Method::PATCH, "/users/7"), None);
+    assert_eq!(found(&table, &Method::GET, "/users/me"), None, "a wider path does not help out");
+    assert_eq!(found(&table, &Method::HEAD, "/heads"), Some("HEAD /heads"));
+    assert_eq!(found(&table, &Method::GET, "/heads"), Some("GET /heads"));
+}
+
+#[test]
+fn a_grpc_service_owns_its_paths() {
+    let table = table(vec![
+        grpc("acme.billing.v1.Billing", Some("Charge")),
+        grpc("acme.billing.v1.Billing", None),
+        grpc("acme.Users", Some("Get")),
+        http("/**", &[Method::POST]),
+    ]);
+    let find = |method: &Method, path: &str, is_grpc: bool| {
+        table.find(method, path, is_grpc).map(|route| route.index())
+    };
+    assert_eq!(find(&Method::POST, "/acme.billing.v1.Billing/Charge", true), Some(0));
+    assert_eq!(find(&Method::POST, "/acme.billing.v1.Billing/Refund", true), Some(1));
+    assert_eq!(find(&Method::POST, "/acme.Users/Get", true), Some(2));
+    assert_eq!(find(&Method::POST, "/acme.Users/Delete", true), None);
+    assert_eq!(find(&Method::POST, "/acme.Users/Get", false), None, "not by another content type");
+    assert_eq!(find(&Method::GET, "/acme.Users/Get", true), None);
+    assert_eq!(find(&Method::POST, "/acme.Users/Get/x", true), None);
+    assert_eq!(find(&Method::POST, "/acme.Users/", true), None);
+    assert_eq!(find(&Method::POST, "/acme.Other/Get", true), Some(3));
+}
+
+#[test]
+fn routes_are_numbered_and_named() {
+    let mut named = get("/b");
+    named.name = Some("items".to_owned());
+    let table = table(vec![get("/a"), named, grpc("a.B", None)]);
+    let names: Vec<_> = table.routes().iter().map(|route| &**route.name()).collect();
+    assert_eq!(names, ["GET /a", "items", "a.B/*"]);
+    assert!(table.routes().iter().enumerate().all(|(index, route)| route.index() == index));
+    assert_eq!(&**table.routes()[0].required_text(), "a:b");
+}
+
+#[test]
+fn wrong_declarations_are_refused_by_name() {
+    let no_scopes = RouteSpec { scopes: Required::Any(Vec::new()), ..get("/a") };
+    for (specs, expected) in [
+        (vec![get("a")], "`a` is not a path"),
+        (vec![get("/a//b")], "empty segment"),
+        (vec![get("/a/../b")], "`.` or `..` segment"),
+        (vec![get("/a?b")], "is not a path"),
+        (vec![get("/%61")], "is not a path"),
+        (vec![get("/a/{id}x")], "`{id}x` is not a segment"),
+        (vec![get("/a/{}")], "`{}` is not a segment"),
+        (vec![get("/**/a")], "`**` stands only at the end"),
+        (vec![get("/a**")], "`**` stands only at the end"),
+        (vec![http("/a", &[])], "route ` /a` lists no methods"),
+        (vec![no_scopes], "route `GET /a` lists no scopes"),
+        (vec![grpc("a/b", None)], "`a/b` is not the name of a gRPC service"),
+        (vec![grpc("", None)], "is not the name of a gRPC"),
+        (vec![grpc("a.B", Some("C/D"))], "`C/D` is not the name of a gRPC"),
+        (vec![get("/a"), get("/a")], "two routes have the name `GET /a`"),
+        (
+            vec![get("/a/{x}"), get("/a/{y}")],
+            "routes `GET /a/{x}` and `GET /a/{y}` both claim `GET /a/{y}`",
+        ),
+        (vec![grpc("a.B", None), get("/a.B/{x}")], "both claim `/a.B/`"),
+        (vec![get("/a.B/**"), grpc("a.B", Some("C"))], "both claim `/a.B/`"),
+    ] {
+        let error = RouteTable::new(specs).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn what_is_required_is_met_as_written() {
+    let scopes = |texts: &[&str]| texts.iter().map(|it| Scope::parse(it).unwrap()).collect();
+    let held = ScopeSet::parse("users:read *:list").unwrap();
+    for (required, met) in [
+        (Required::All(scopes(&["users:read", "orders:list"])), true),
+        (Required::All(scopes(&["users:read", "orders:read"])), false),
+        (Required::Any(scopes(&["users:read", "orders:read"])), true),
+        (Required::Any(scopes(&["users:write", "orders:read"])), false),
+        (Required::All(Vec::new()), false),
+        (Required::Any(Vec::new()), false),
+        (Required::DangerNoScope, true),
+    ] {
+        assert_eq!(required.is_met_by(&held), met, "{required:?}");
+    }
+    assert_eq!(
+        Required::All(scopes(&["a:b", "c:d"])).challenge(),
+        "Bearer error=\"insufficient_scope\", scope=\"a:b c:d\""
+    );
+    assert!(matches!(RouteTable::new(vec![http("/", &[])]), Err(RouteError::NoMethods { .. })));
+}
+
+fn segment() -> impl Strategy<Value = &'static str> {
+    proptest::sample::select(vec!["a", "b", "{x}"])
+}
+
+fn template() -> impl Strategy<Value = Vec<&'static str>> {
+    (proptest::collection::vec(segment(), 1..4), proptest::bool::ANY).prop_map(|(mut all, rest)| {
+        if rest {
+            all.push("**");
+        }
+        all
+    })
+}
+
+/// Slow and plain: does it match, and how specific is it, segment by segment?
+fn rank(template: &[&str], path: &[&str]) -> Option<Vec<u8>> {
+    let mut rank = Vec::new();
+    for (at, segment) in template.iter().enumerate() {
+        match (*segment, path.get(at)) {
+            ("**", Some(_)) => {
+                rank.push(2);
+                return Some(rank);
+            }
+            ("{x}", Some(_)) => rank.push(1),
+            (literal, Some(given)) if literal == *given => rank.push(0),
+            _ => return None,
+        }
+    }
+    (template.len() == path.len()).then_some(rank)
+}
+
+proptest! {
+    #[test]
+    fn the_table_agrees_with_a_plain_search(
+        templates in proptest::collection::btree_set(template(), 1..8),
+        path in proptest::collection::vec(proptest::sample::select(vec!["a", "b", "c"]), 1..6),
+    ) {
+        let written = |segments: &[&str]| format!("/{}", segments.join("/"));
+        let table = table(templates.iter().map(|it| get(&written(it))).collect());
+        let best = templates
+            .iter()
+            .filter_map(|it| rank(it, &path).map(|rank| (rank, it)))
+            .min()
+            .map(|(_, it)| format!("GET {}", written(it)));
+        prop_assert_eq!(found(&table, &Method::GET, &written(&path)), best.as_deref());
+    }
+
+    #[test]
+    fn any_path_and_template_is_read_without_panic(path: String, template: String) {
+        drop(RouteTable::new(vec![get(&template)]));
+        assert!(table(vec![get("/only/{b}/**")]).find(&Method::GET, &path, true).is_none());
+    }
+}
