@@ -1,0 +1,104 @@
+//! What the two bodies of one exchange share: when anything last moved, when the request had been
+//! sent, and whether the exchange may go on at all.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use crate::authz::Denial;
+
+/// Ties the ends of one exchange together, on one worker.
+#[derive(Debug)]
+pub(super) struct Cord {
+    moved: Cell<Instant>,
+    sent: Cell<Option<Instant>>,
+    denial: RefCell<Option<Denial>>,
+    waiting: RefCell<Vec<Waker>>,
+    watcher: RefCell<Option<AbortHandle>>,
+}
+
+impl Cord {
+    pub(super) fn new() -> Rc<Self> {
+        Rc::new(Self {
+            moved: Cell::new(Instant::now()),
+            sent: Cell::new(None),
+            denial: RefCell::default(),
+            waiting: RefCell::default(),
+            watcher: RefCell::default(),
+        })
+    }
+
+    /// Cuts the exchange once `refused` resolves. The watch ends with the exchange.
+    pub(super) fn watch(self: &Rc<Self>, refused: impl Future<Output = Denial> + 'static) {
+        let cord = Rc::downgrade(self);
+        let watcher = tokio::task::spawn_local(async move {
+            let denial = refused.await;
+            if let Some(cord) = cord.upgrade() {
+                cord.denial.replace(Some(denial));
+                cord.waiting.take().into_iter().for_each(Waker::wake);
+            }
+        });
+        self.watcher.replace(Some(watcher.abort_handle()));
+    }
+
+    /// The exchange may not go on. If it may, the task that asks is woken when that changes.
+    pub(super) fn is_cut(&self, cx: &mut Context<'_>) -> bool {
+        if self.denial.borrow().is_some() {
+            return true;
+        }
+        if self.watcher.borrow().is_some() {
+            let mut waiting = self.waiting.borrow_mut();
+            if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+                waiting.push(cx.waker().clone());
+            }
+        }
+        false
+    }
+
+    /// Resolves when the exchange is cut, for whoever still waits for the head of the answer.
+    pub(super) async fn cut(&self) -> Denial {
+        poll_fn(|cx| {
+            if self.is_cut(cx)
+                && let Some(denial) = self.denial.borrow().clone()
+            {
+                return Poll::Ready(denial);
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// A frame of either body has come.
+    pub(super) fn has_moved(&self) {
+        self.moved.set(Instant::now());
+    }
+
+    pub(super) fn last_moved(&self) -> Instant {
+        self.moved.get()
+    }
+
+    /// The request's body has been taken in to its end.
+    pub(super) fn has_been_sent(&self) {
+        if self.sent.get().is_none() {
+            self.sent.set(Some(Instant::now()));
+        }
+    }
+
+    /// How long the answer has kept us waiting; `None` while the request is still on its way.
+    pub(super) fn waited(&self) -> Option<Duration> {
+        self.sent.get().map(|sent| sent.elapsed())
+    }
+}
+
+impl Drop for Cord {
+    fn drop(&mut self) {
+        if let Some(watcher) = self.watcher.take() {
+            watcher.abort();
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! How a spliced stream ends: in order when both sides said so, by a reset in every other case, so
+//! that nobody takes a torn stream for a finished one.
+
+use std::time::Duration;
+
+use super::lifetime::Lifetime;
+use super::wire::Wire;
+use super::worker::Worker;
+use crate::net::{SpliceEnd, splice};
+
+/// Carries bytes until both sides are done. Dropped before that, it resets both.
+pub(super) async fn carry(worker: &Worker, near: Wire, far: Wire, idle: Duration) {
+    let mut ends = Ends { near, far, in_order: false };
+    let (flow, end) = splice(&mut ends.near, &mut ends.far, idle).await;
+    worker.carried(flow);
+    ends.in_order = matches!(end, SpliceEnd::Finished);
+    if !ends.in_order {
+        tracing::debug!(?end, "stream ended before its time");
+    }
+}
+
+/// Resolves when the connection with this lifetime has to end. A plaintext hop has none.
+pub(super) async fn ended(lifetime: impl Into<Option<Lifetime>>) {
+    match lifetime.into() {
+        Some(mut lifetime) => {
+            let retired = lifetime.retired().await;
+            lifetime.cut(retired).await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Drives a connection until it ends by itself, or its lifetime does.
+pub(super) async fn until_cut(connection: impl Future, lifetime: Option<Lifetime>) {
+    tokio::select! {
+        _ = connection => {}
+        () = ended(lifetime) => {}
+    }
+}
+
+struct Ends {
+    near: Wire,
+    far: Wire,
+    in_order: bool,
+}
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        if !self.in_order {
+            self.near.reset_on_drop();
+            self.far.reset_on_drop();
+        }
+    }
+}

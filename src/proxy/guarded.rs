@@ -1,0 +1,179 @@
+//! The stream under an HTTP connection that we accepted: follows request framing, and ends a peer
+//! that stalls in the middle of a head or stops reading.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::Limits;
+use super::framing::RequestFraming;
+use super::wire::Wire;
+use super::worker::Place;
+
+/// A [`Wire`] under an HTTP server.
+#[derive(Debug)]
+pub(super) struct Guarded {
+    wire: Wire,
+    framing: RequestFraming,
+    ambiguous: Arc<AtomicBool>,
+    head: Stall,
+    write: Stall,
+    place: Place,
+}
+
+/// Tells the service that a head seen on this connection could be read in two ways.
+#[derive(Debug, Clone)]
+pub(super) struct AmbiguityFlag(Arc<AtomicBool>);
+
+impl AmbiguityFlag {
+    pub(super) fn is_raised(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Guarded {
+    /// A head has to be whole within `header_read` of its first byte, and a peer may take in
+    /// nothing for `idle` at most.
+    pub(super) fn new(
+        wire: Wire,
+        http1: bool,
+        limits: &Limits,
+        place: Place,
+    ) -> (Self, AmbiguityFlag) {
+        let ambiguous = Arc::new(AtomicBool::new(false));
+        let guarded = Self {
+            wire,
+            framing: if http1 { RequestFraming::new() } else { RequestFraming::opaque() },
+            ambiguous: Arc::clone(&ambiguous),
+            head: Stall::new(limits.header_read),
+            write: Stall::new(limits.idle),
+            place,
+        };
+        (guarded, AmbiguityFlag(ambiguous))
+    }
+
+    fn written(
+        &mut self,
+        cx: &mut Context<'_>,
+        outcome: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        match outcome {
+            Poll::Ready(outcome) => {
+                self.write.moved();
+                if let Ok(bytes) = &outcome {
+                    self.place.sent(*bytes);
+                }
+                Poll::Ready(outcome)
+            }
+            Poll::Pending => self.write.poll(cx).map(Err),
+        }
+    }
+}
+
+impl AsyncRead for Guarded {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        match Pin::new(&mut this.wire).poll_read(cx, buffer) {
+            Poll::Ready(Ok(())) => {
+                let read = buffer.filled().get(before..).unwrap_or_default();
+                this.place.received(read.len());
+                if this.framing.observe(read).is_err() {
+                    this.ambiguous.store(true, Ordering::Relaxed);
+                    this.framing = RequestFraming::opaque();
+                }
+                if !this.framing.is_inside_head() {
+                    this.head.moved();
+                }
+                Poll::Ready(Ok(()))
+            }
+            Poll::Pending if this.framing.is_inside_head() => this.head.poll(cx).map(Err),
+            outcome => outcome,
+        }
+    }
+}
+
+impl AsyncWrite for Guarded {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let outcome = Pin::new(&mut this.wire).poll_write(cx, bytes);
+        this.written(cx, outcome)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let outcome = Pin::new(&mut this.wire).poll_write_vectored(cx, slices);
+        this.written(cx, outcome)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match Pin::new(&mut this.wire).poll_flush(cx) {
+            Poll::Ready(outcome) => {
+                this.write.moved();
+                Poll::Ready(outcome)
+            }
+            Poll::Pending => this.write.poll(cx).map(Err),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().wire).poll_shutdown(cx)
+    }
+}
+
+/// A wait that may not last longer than its limit. No timer exists before the first wait.
+#[derive(Debug)]
+struct Stall {
+    limit: Duration,
+    since: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Stall {
+    fn new(limit: Duration) -> Self {
+        Self { limit, since: None, timer: None }
+    }
+
+    fn moved(&mut self) {
+        self.since = None;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        let deadline = since + self.limit;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if timer.deadline() > deadline {
+            timer.as_mut().reset(deadline);
+        }
+        while timer.as_mut().poll(cx).is_ready() {
+            if since.elapsed() >= self.limit {
+                return Poll::Ready(io::ErrorKind::TimedOut.into());
+            }
+            timer.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,248 @@
+//! From other services to ours: verified mTLS in, plaintext on this machine out.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::activity::Activity;
+use super::connection::{Ends, serve};
+use super::ending::{carry, ended};
+use super::exchange::{InboundService, Session};
+use super::fault::Fault;
+use super::gate::{Caller, Gate, InboundSettings, Judges, to_be_judged_again};
+use super::guarded::Guarded;
+use super::wire::Wire;
+use super::worker::{Decision, Place, Worker};
+use super::{Phase, Protocol};
+use crate::authz::Permit;
+use crate::live::{Changes, Live};
+use crate::net::{Listener, Stream};
+use crate::telemetry::audit;
+use crate::tls::{Accepted, Acceptor, Alpn, Context, HandshakeError};
+
+/// How long a shutdown waits for handshakes that have begun: somebody who connects and says nothing
+/// must not hold it up.
+const LAST_HANDSHAKES: Duration = Duration::from_millis(500);
+
+/// One inbound listener, as one worker serves it.
+#[derive(Debug)]
+pub struct Inbound {
+    gate: Rc<Gate>,
+    acceptor: Acceptor,
+}
+
+impl Inbound {
+    pub fn new(
+        settings: Arc<InboundSettings>,
+        judges: Judges,
+        contexts: Live<Context>,
+        worker: Rc<Worker>,
+    ) -> Self {
+        let alpn: &[Alpn] = match settings.protocol {
+            Protocol::Http => &[Alpn::Http2, Alpn::Http1],
+            Protocol::Tcp => &[],
+        };
+        let acceptor = Acceptor::new(contexts.clone(), alpn);
+        Self { gate: Rc::new(Gate::new(settings, judges, contexts, worker)), acceptor }
+    }
+
+    /// Accepts until the phase says to drain. Returns at once then; connections go on in their
+    /// own tasks.
+    pub async fn run(self: Rc<Self>, listener: Listener, phase: Phase) {
+        loop {
+            let (stream, address, slot) = tokio::select! {
+                biased;
+                () = phase.draining() => return,
+                accepted = listener.accept() => accepted,
+            };
+            let this = Rc::clone(&self);
+            let phase = phase.clone();
+            self.gate.worker.spawn(async move {
+                this.connection(stream, address, slot, phase).await;
+            });
+        }
+    }
+
+    async fn connection(
+        self: Rc<Self>,
+        stream: Stream,
+        address: Option<SocketAddr>,
+        slot: OwnedSemaphorePermit,
+        phase: Phase,
+    ) {
+        let now = SystemTime::now();
+        let accept = self.acceptor.accept(stream, now);
+        let handshake = tokio::select! {
+            handshake = timeout(self.gate.settings.limits.handshake, accept) => handshake.ok(),
+            () = last_handshakes(&phase) => None,
+        };
+        let accepted = match handshake {
+            Some(Ok(accepted)) => accepted,
+            Some(Err(error)) => return self.refused_handshake(&error, address).await,
+            None => {
+                self.gate.worker.handshake_failed("timeout");
+                tracing::debug!(?address, listener = %self.gate.settings.name, "handshake too slow");
+                return;
+            }
+        };
+        let place = self.gate.worker.place(slot);
+        match self.gate.settings.protocol {
+            Protocol::Http => self.http(accepted, address, place, phase).await,
+            Protocol::Tcp => {
+                self.tcp(accepted, address, phase).await;
+                drop(place);
+            }
+        }
+    }
+
+    async fn refused_handshake(&self, error: &HandshakeError, address: Option<SocketAddr>) {
+        self.gate.worker.handshake_failed(error.code());
+        // A connection that says nothing is a probe or a scan: counted, but nobody was refused.
+        if matches!(error, HandshakeError::Io(_)) {
+            return;
+        }
+        tracing::debug!(%error, ?address, listener = %self.gate.settings.name, "handshake refused");
+        // Without an identity of our own, nobody was judged.
+        let reason = match error {
+            HandshakeError::NoIdentity => error.code(),
+            _ => "unauthenticated",
+        };
+        let claimed = error.claimed().map(ToString::to_string);
+        let address = address.map(|address| address.to_string());
+        let line = Decision {
+            listener: &self.gate.settings.name,
+            address: address.as_deref(),
+            outcome: Err((reason, Cow::Owned(explanation(error, claimed.as_deref())))),
+            ..Decision::inbound(audit::Protocol::Tls)
+        };
+        // Refused it is, with or without its line; that the log is full has been told there.
+        self.gate.worker.record(&line).await.ok();
+    }
+
+    async fn http(
+        self: Rc<Self>,
+        accepted: Accepted<Stream>,
+        address: Option<SocketAddr>,
+        place: Place,
+        phase: Phase,
+    ) {
+        let limits = self.gate.settings.limits.clone();
+        let Accepted { stream, peer, alpn, own } = accepted;
+        let lifetime = self.gate.lifetime(&peer, &own);
+        let http1 = alpn != Alpn::Http2;
+        let wire = Wire::Accepted(Box::new(stream));
+        let (io, ambiguity) = Guarded::new(wire, http1, &limits, place);
+        let activity = Activity::new();
+        let caller = Caller::new(peer, own, address, self.gate.guard.service_tenant());
+        let session = Session::new(
+            Rc::clone(&self.gate),
+            caller,
+            ambiguity,
+            Rc::clone(&activity),
+            phase.clone(),
+        );
+        let ends = Ends { lifetime: Some(lifetime), age: limits.connection_age, phase };
+        let alpn = if alpn == Alpn::None { Alpn::Http1 } else { alpn };
+        serve(io, alpn, &limits, &activity, ends, InboundService::new(session)).await;
+    }
+
+    async fn tcp(
+        self: Rc<Self>,
+        accepted: Accepted<Stream>,
+        address: Option<SocketAddr>,
+        phase: Phase,
+    ) {
+        let Accepted { stream, peer, own, .. } = accepted;
+        let lifetime = self.gate.lifetime(&peer, &own);
+        let caller = Caller::new(peer, own, address, self.gate.guard.service_tenant());
+        let started = Instant::now();
+        // Subscribed before the first look, so that no change falls in between.
+        let changes = self.gate.policy.changes();
+        let permit = match self.judge_stream(&caller).await {
+            Ok(permit) => permit,
+            Err(code) => return self.gate.worker.decided(code, started),
+        };
+        let far = match self.dial(&permit).await {
+            Ok(far) => far,
+            Err(fault) => {
+                self.gate.worker.decided(fault.code(), started);
+                tracing::warn!(listener = %self.gate.settings.name, %fault, "application not reached");
+                return;
+            }
+        };
+        self.gate.worker.decided("allowed", started);
+        let near = Wire::Accepted(Box::new(stream));
+        tokio::select! {
+            () = carry(&self.gate.worker, near, far, self.gate.settings.limits.idle) => {}
+            () = self.refused_later(&caller, &permit, changes) => {}
+            () = ended(lifetime) => {}
+            () = phase.cut() => {}
+        }
+    }
+
+    /// Judges a raw stream and writes the line; a refusal gives its code.
+    async fn judge_stream(&self, caller: &Caller) -> Result<Permit, &'static str> {
+        let policy = self.gate.policy.snapshot();
+        let claims = self.gate.claims(caller, &policy);
+        let decision =
+            Decision { claims: Some(&claims), ..self.gate.decision(caller, audit::Protocol::Tcp) };
+        let route = self.gate.settings.stream.as_ref().ok_or("no_route")?;
+        match self.gate.guard.judge_tcp(&claims, route, SystemTime::now()) {
+            Ok(permit) => {
+                let line = decision.permitted(&permit);
+                self.gate.worker.record(&line).await.map_err(|fault| fault.code())?;
+                Ok(permit)
+            }
+            Err(denial) => {
+                self.gate.worker.record(&decision.denied(&denial)).await.ok();
+                Err(denial.reason.code())
+            }
+        }
+    }
+
+    /// Without a permit there is nothing to call.
+    async fn dial(&self, _permit: &Permit) -> Result<Wire, Fault> {
+        Ok(self.gate.upstream.raw(false).await?.wire)
+    }
+
+    /// Resolves, with its audit line written, once what was permitted is so no longer.
+    async fn refused_later(&self, caller: &Caller, permit: &Permit, mut changes: Changes) {
+        loop {
+            let policy = self.gate.policy.snapshot();
+            let claims = self.gate.claims(caller, &policy);
+            let judged = self.gate.guard.judge_again(&claims, permit, SystemTime::now());
+            if let Err(denial) = judged {
+                let decision = self.gate.decision(caller, audit::Protocol::Tcp);
+                let decision = Decision { claims: Some(&claims), ..decision };
+                self.gate.worker.record(&decision.denied(&denial)).await.ok();
+                return;
+            }
+            to_be_judged_again(&claims, &mut changes).await;
+        }
+    }
+}
+
+/// Resolves when a shutdown waits no longer for peers that are not known yet.
+async fn last_handshakes(phase: &Phase) {
+    phase.draining().await;
+    sleep(LAST_HANDSHAKES).await;
+}
+
+/// What the audit line says of a handshake that was refused. The claimed identity is proven by
+/// nothing, so it stands in the explanation and never as the source.
+fn explanation(error: &HandshakeError, claimed: Option<&str>) -> String {
+    use std::error::Error as _;
+    let mut text = format!("{error} ({})", error.code());
+    if let Some(source) = error.source() {
+        text.push_str(&format!(": {source}"));
+    }
+    if let Some(claimed) = claimed {
+        text.push_str(&format!("; it claims to be `{claimed}`"));
+    }
+    text
+}

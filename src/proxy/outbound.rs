@@ -1,0 +1,296 @@
+//! From our application to other services: plaintext on this machine in, verified mTLS out.
+
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::uri::Scheme;
+use http::{HeaderValue, Method, Request, Response, Version};
+use hyper::body::Incoming;
+use hyper::service::Service;
+use spiffe::SpiffeId;
+use tokio::time::Instant;
+
+use super::activity::Activity;
+use super::connection::{Ends, dress, serve};
+use super::dial::{Dial, Sidecar};
+use super::ending::{carry, ended};
+use super::fault::Fault;
+use super::forward::{Forwarded, Journey, Streams, forward};
+use super::guarded::{AmbiguityFlag, Guarded};
+use super::headers;
+use super::request::check_authority;
+use super::response_body::ResponseBody;
+use super::upgrade;
+use super::upstream::Upstream;
+use super::wire::Wire;
+use super::worker::{Decision, Place, Worker};
+use super::{Limits, Phase, Protocol, Speaks, respond};
+use crate::live::Live;
+use crate::net::{Listener, Stream, Target};
+use crate::telemetry::{RequestId, audit};
+use crate::tls::{Alpn, Connector, Context};
+
+/// One declared destination, as configured.
+#[derive(Debug)]
+pub struct OutboundSettings {
+    pub name: Arc<str>,
+    pub protocol: Protocol,
+    pub connect_to: Target,
+    /// The identities that the server may have; any other is refused (DP-2).
+    pub expect: Vec<SpiffeId>,
+    /// What to say as the host; `None` leaves what the application said.
+    pub host: Option<HeaderValue>,
+    pub limits: Limits,
+}
+
+/// One outbound listener, as one worker serves it.
+#[derive(Debug)]
+pub struct Outbound {
+    settings: Arc<OutboundSettings>,
+    upstream: Upstream,
+    worker: Rc<Worker>,
+    contexts: Live<Context>,
+}
+
+impl Outbound {
+    pub fn new(
+        settings: Arc<OutboundSettings>,
+        contexts: Live<Context>,
+        worker: Rc<Worker>,
+    ) -> Self {
+        let connector =
+            |alpn: &[Alpn]| Connector::new(contexts.clone(), alpn, settings.expect.clone());
+        let sidecar = Sidecar {
+            target: settings.connect_to.clone(),
+            http1: connector(&[Alpn::Http1]),
+            http2: connector(&[Alpn::Http2]),
+            raw: connector(&[]),
+            contexts: contexts.clone(),
+            protocol: settings.protocol,
+        };
+        let upstream = Upstream::new(
+            Dial::Sidecar(Box::new(sidecar)),
+            Arc::clone(&settings.name),
+            settings.limits.clone(),
+            Rc::clone(&worker),
+        );
+        Self { settings, upstream, worker, contexts }
+    }
+
+    /// Accepts until the phase says to drain; connections go on in their own tasks.
+    pub async fn run(self: Rc<Self>, listener: Listener, phase: Phase) {
+        loop {
+            let (stream, address, slot) = tokio::select! {
+                biased;
+                () = phase.draining() => return,
+                accepted = listener.accept() => accepted,
+            };
+            let this = Rc::clone(&self);
+            let phase = phase.clone();
+            self.worker.spawn(async move {
+                let place = this.worker.place(slot);
+                match this.settings.protocol {
+                    Protocol::Http => Rc::clone(&this).http(stream, place, phase).await,
+                    Protocol::Tcp => {
+                        this.tcp(stream, address, phase).await;
+                        drop(place);
+                    }
+                }
+            });
+        }
+    }
+
+    async fn http(self: Rc<Self>, stream: Stream, place: Place, phase: Phase) {
+        let limits = self.settings.limits.clone();
+        let (io, ambiguity) = Guarded::new(Wire::Plain(stream), true, &limits, place);
+        let activity = Activity::new();
+        let service = OutboundService(Rc::new(Application {
+            outbound: self,
+            ambiguity,
+            activity: Rc::clone(&activity),
+            phase: phase.clone(),
+        }));
+        let ends = Ends { lifetime: None, age: limits.connection_age, phase };
+        serve(io, Alpn::None, &limits, &activity, ends, service).await;
+    }
+
+    async fn tcp(&self, stream: Stream, address: Option<SocketAddr>, phase: Phase) {
+        let started = Instant::now();
+        let near = Wire::Plain(stream);
+        let raw = match self.upstream.raw(false).await {
+            Ok(raw) => raw,
+            Err(fault) => {
+                self.worker.decided(fault.code(), started);
+                let address = address.map(|address| address.to_string());
+                let address = address.as_deref();
+                self.record_fault(&fault, Decision { address, ..self.decision(false) }).await;
+                // The application must not take this for an answer that happens to be empty.
+                near.reset_on_drop();
+                return;
+            }
+        };
+        self.worker.decided("allowed", started);
+        tokio::select! {
+            () = carry(&self.worker, near, raw.wire, self.settings.limits.idle) => {}
+            () = ended(raw.lifetime) => {}
+            () = phase.cut() => {}
+        }
+    }
+
+    /// Carries an upgraded connection until it ends or an SVID runs out.
+    async fn join(&self, streams: Streams, phase: Phase) {
+        tokio::select! {
+            () = upgrade::join(streams.near, streams.far, self.settings.limits.idle) => {}
+            () = ended(streams.far_lifetime) => {}
+            () = phase.cut() => {}
+        }
+    }
+
+    fn decision(&self, grpc: bool) -> Decision<'_> {
+        Decision {
+            listener: &self.settings.name,
+            ..Decision::outbound(spoken(self.settings.protocol, grpc))
+        }
+    }
+
+    /// A server that is not who it should be, or an identity that we lack, is a refusal and gets
+    /// its line; a network that fails is not.
+    async fn record_fault(&self, fault: &Fault, decision: Decision<'_>) {
+        tracing::debug!(listener = %self.settings.name, %fault, "request not carried out");
+        let presented = match fault {
+            Fault::UpstreamIdentity { presented } => Some(presented.as_str()),
+            Fault::UpstreamUnverified(_)
+            | Fault::UpstreamRefused(_)
+            | Fault::IdentityUnavailable
+            | Fault::BadRequest(_) => None,
+            Fault::AuditUnavailable => return,
+            Fault::Unreachable(_)
+            | Fault::BrokenOff(_)
+            | Fault::WrongProtocol
+            | Fault::Timeout(_) => {
+                tracing::warn!(listener = %self.settings.name, to = %self.settings.connect_to,
+                    %fault, "server not reached");
+                return;
+            }
+        };
+        let local_id = self.contexts.load().own().map(|own| own.id.to_string());
+        let line = Decision {
+            peer_id: presented,
+            local_id: local_id.as_deref(),
+            outcome: Err((fault.code(), Cow::Owned(fault.to_string()))),
+            ..decision
+        };
+        // Refused it is, with or without its line.
+        self.worker.record(&line).await.ok();
+    }
+}
+
+fn spoken(protocol: Protocol, grpc: bool) -> audit::Protocol {
+    if grpc { audit::Protocol::Grpc } else { protocol.spoken() }
+}
+
+/// Our own application, on one connection.
+struct Application {
+    outbound: Rc<Outbound>,
+    ambiguity: AmbiguityFlag,
+    activity: Rc<Activity>,
+    phase: Phase,
+}
+
+struct OutboundService(Rc<Application>);
+
+impl Service<Request<Incoming>> for OutboundService {
+    type Response = Response<ResponseBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>>>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let application = Rc::clone(&self.0);
+        Box::pin(async move { Ok(application.exchange(request).await) })
+    }
+}
+
+impl Application {
+    async fn exchange(self: Rc<Self>, request: Request<Incoming>) -> Response<ResponseBody> {
+        let running = self.activity.begin();
+        let started = Instant::now();
+        let request_id = headers::request_id(request.headers());
+        let grpc = headers::is_grpc(request.headers());
+        let http1 = request.version() != Version::HTTP_2;
+        let method = request.method().clone();
+        let uri = request.uri().clone();
+
+        let outbound = &self.outbound;
+        let mut response = match self.forward(request, grpc, &request_id).await {
+            Ok(response) => {
+                outbound.worker.decided("allowed", started);
+                response
+            }
+            Err(fault) => {
+                outbound.worker.decided(fault.code(), started);
+                let decision = Decision {
+                    request_id: Some(request_id.as_str()),
+                    method: Some(method.as_str()),
+                    path: Some(uri.path()),
+                    ..outbound.decision(grpc)
+                };
+                outbound.record_fault(&fault, decision).await;
+                respond::fault(&fault, grpc, request_id.as_str())
+            }
+        };
+        if method == Method::HEAD {
+            respond::leave_out_body(&mut response);
+        }
+        let last = self.activity.is_retired() || self.ambiguity.is_raised();
+        dress(&mut response, running, http1, last);
+        response
+    }
+
+    async fn forward(
+        &self,
+        mut request: Request<Incoming>,
+        grpc: bool,
+        request_id: &RequestId,
+    ) -> Result<Response<ResponseBody>, Fault> {
+        let settings = &self.outbound.settings;
+        let upgrade = headers::upgrade_wanted(request.headers())
+            .filter(|_| request.version() == Version::HTTP_11);
+        if self.ambiguity.is_raised() {
+            return Err(Fault::BadRequest("two_lengths"));
+        }
+        if *request.method() == Method::CONNECT {
+            return Err(Fault::BadRequest("connect"));
+        }
+        check_authority(&request)?;
+        headers::strip_hop_by_hop(request.headers_mut())?;
+        // What our application says of itself in these headers, only a sidecar may say.
+        headers::remove_claims_of_identity(request.headers_mut(), true);
+        headers::keep_valid_trace(request.headers_mut());
+        if let Ok(value) = HeaderValue::from_str(request_id.as_str()) {
+            request.headers_mut().insert(headers::REQUEST_ID, value);
+        }
+        let journey = Journey {
+            speaks: Speaks::Same,
+            scheme: Scheme::HTTPS,
+            target: None,
+            host: settings.host.as_ref(),
+            upgrade,
+            grpc,
+            cord: None,
+        };
+        match forward(&self.outbound.upstream, &settings.limits, journey, request).await? {
+            Forwarded::Answered(response) => Ok(response),
+            Forwarded::Switched(response, streams) => {
+                let outbound = Rc::clone(&self.outbound);
+                let phase = self.phase.clone();
+                self.outbound.worker.spawn(async move { outbound.join(streams, phase).await });
+                Ok(response)
+            }
+        }
+    }
+}

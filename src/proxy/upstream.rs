@@ -1,0 +1,302 @@
+//! Connections to where requests go: our own application, or the sidecar in front of another
+//! service. Each worker keeps its own, for each listener: a connection is never used for another
+//! destination, expected identity or generation of our SVID than the one it was made for.
+
+use std::cell::{Cell, RefCell};
+use std::io::ErrorKind;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response, Version};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::Limits;
+use super::dial::{Dial, Dialler, Raw};
+use super::dialled::Refusal;
+use super::ending::until_cut;
+use super::executor::LocalExecutor;
+use super::fault::Fault;
+use super::lease::{Idle, IdlePool, Lease, SharedStream, Terms};
+use super::lifetime::Lifetime;
+use super::replay::{replayable, was_closed};
+use super::request_body::RequestBody;
+use super::worker::Worker;
+use crate::tls::Alpn;
+
+/// Requests on one HTTP/2 connection before another is made.
+const MOST_STREAMS: usize = 100;
+const REAP_EVERY: Duration = Duration::from_secs(1);
+const H2_STREAM_WINDOW: u32 = 1 << 18;
+/// Room for every stream's window: a caller who does not read stalls nobody else.
+const H2_CONNECTION_WINDOW: u32 = H2_STREAM_WINDOW * MOST_STREAMS as u32;
+
+/// One destination, as one worker sees it.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    dialler: Dialler,
+    http1: IdlePool,
+    http2: Rc<RefCell<Vec<Shared>>>,
+    /// One HTTP/2 connection is made at a time; who comes meanwhile shares it.
+    connecting: Semaphore,
+    /// When and how the last attempt at one failed.
+    failure: RefCell<Option<(Instant, Fault)>>,
+    reaping: Rc<Cell<bool>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    sender: http2::SendRequest<RequestBody>,
+    terms: Terms,
+    streams: Rc<Cell<usize>>,
+    used: Cell<Instant>,
+    refusal: Refusal,
+}
+
+/// A use of a shared connection.
+type Http2 = (http2::SendRequest<RequestBody>, Lease, Refusal);
+
+impl Shared {
+    fn lend(&self) -> Http2 {
+        self.used.set(Instant::now());
+        let lease = Lease::Http2(SharedStream::new(&self.streams));
+        (self.sender.clone(), lease, self.refusal.clone())
+    }
+}
+
+impl Upstream {
+    pub(super) fn new(dial: Dial, listener: Arc<str>, limits: Limits, worker: Rc<Worker>) -> Self {
+        Self {
+            dialler: Dialler { dial, listener, limits, worker },
+            http1: Rc::default(),
+            http2: Rc::default(),
+            connecting: Semaphore::new(1),
+            failure: RefCell::default(),
+            reaping: Rc::default(),
+        }
+    }
+
+    /// Sends one request and waits for the head of its answer. The time limit on the answer is the
+    /// caller's; those on connecting are kept here.
+    pub(super) async fn send(
+        &self,
+        version: Version,
+        request: Request<RequestBody>,
+    ) -> Result<(Response<Incoming>, Lease), Fault> {
+        if version == Version::HTTP_2 {
+            self.send_http2(request).await
+        } else {
+            self.send_http1(request).await
+        }
+    }
+
+    async fn send_http1(
+        &self,
+        mut request: Request<RequestBody>,
+    ) -> Result<(Response<Incoming>, Lease), Fault> {
+        while let Some(mut idle) = self.take_idle() {
+            let replay = idle.may_have_been_closed().then(|| replayable(&request)).flatten();
+            let mut error = match idle.sender.try_send_request(request).await {
+                Ok(response) => return Ok((response, self.lease(idle.sender, idle.terms))),
+                Err(error) => error,
+            };
+            if let Some(unsent) = error.take_message() {
+                // Not a byte was sent: the next connection, then.
+                request = unsent;
+                continue;
+            }
+            let error = error.into_error();
+            match replay {
+                // Sent a second time at most, and where it cannot meet another closed connection.
+                Some(copy) if was_closed(&error) => {
+                    request = copy;
+                    break;
+                }
+                _ => return Err(Fault::BrokenOff(error)),
+            }
+        }
+        let (mut sender, terms, refusal) = self.connect_http1().await?;
+        let response =
+            sender.send_request(request).await.map_err(|error| refusal.explain(error))?;
+        Ok((response, self.lease(sender, terms)))
+    }
+
+    async fn send_http2(
+        &self,
+        mut request: Request<RequestBody>,
+    ) -> Result<(Response<Incoming>, Lease), Fault> {
+        for _ in 0..3 {
+            let (mut sender, lease, refusal) = self.shared_http2().await?;
+            match sender.try_send_request(request).await {
+                Ok(response) => return Ok((response, lease)),
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) if !refusal.has_come() => request = unsent,
+                    _ => return Err(refusal.explain(error.into_error())),
+                },
+            }
+        }
+        Err(Fault::Unreachable(ErrorKind::ConnectionAborted.into()))
+    }
+
+    /// See [`Dialler::raw`].
+    pub(super) async fn raw(&self, upgrade: bool) -> Result<Raw, Fault> {
+        self.dialler.raw(upgrade).await
+    }
+
+    fn lease(&self, sender: http1::SendRequest<RequestBody>, terms: Terms) -> Lease {
+        self.reap_idle_connections();
+        Lease::Http1 { sender, terms, pool: Rc::clone(&self.http1) }
+    }
+
+    /// The connection used last, because it is the least likely to have been closed.
+    fn take_idle(&self) -> Option<Idle> {
+        let mut pool = self.http1.borrow_mut();
+        let generation = self.dialler.generation();
+        // One that is not ready yet has only just been given back: it stays for the next request.
+        let usable = |idle: &Idle| idle.terms.hold(generation) && idle.sender.is_ready();
+        let place = pool.iter().rposition(usable)?;
+        Some(pool.remove(place))
+    }
+
+    async fn connect_http1(
+        &self,
+    ) -> Result<(http1::SendRequest<RequestBody>, Terms, Refusal), Fault> {
+        let (wire, lifetime) = self.dialler.connect(Alpn::Http1).await?;
+        let terms = self.terms(lifetime.as_ref());
+        let refusal = wire.refusal();
+        let (sender, connection) = self
+            .http1_builder()
+            .handshake(TokioIo::new(wire))
+            .await
+            .map_err(|error| refusal.explain(error))?;
+        self.drive(connection, lifetime);
+        Ok((sender, terms, refusal))
+    }
+
+    /// A builder with the limits that hold for answers, too.
+    pub(super) fn http1_builder(&self) -> http1::Builder {
+        let mut builder = http1::Builder::new();
+        builder
+            .max_headers(self.dialler.limits.header_count)
+            .max_header_size(self.dialler.limits.header_bytes);
+        builder
+    }
+
+    /// Runs a connection in a task of its own until it ends, or its lifetime does.
+    pub(super) fn drive(&self, connection: impl Future + 'static, lifetime: Option<Lifetime>) {
+        let open = self.dialler.worker.upstream_open();
+        tokio::task::spawn_local(async move {
+            // An error here is an error of the request that is on its way, and is told there.
+            until_cut(connection, lifetime).await;
+            drop(open);
+        });
+    }
+
+    async fn shared_http2(&self) -> Result<Http2, Fault> {
+        if let Some(found) = self.find_http2() {
+            return Ok(found);
+        }
+        let asked = Instant::now();
+        let _slot = self.connecting.acquire().await;
+        if let Some(found) = self.find_http2() {
+            return Ok(found);
+        }
+        // Whoever waited for an attempt that failed shares its outcome, and does not try in turn.
+        if let Some((failed, fault)) = &*self.failure.borrow()
+            && *failed > asked
+        {
+            return Err(fault.shared());
+        }
+        self.connect_http2().await.inspect_err(|fault| {
+            *self.failure.borrow_mut() = Some((Instant::now(), fault.shared()));
+        })
+    }
+
+    async fn connect_http2(&self) -> Result<Http2, Fault> {
+        let (wire, lifetime) = self.dialler.connect(Alpn::Http2).await?;
+        let terms = self.terms(lifetime.as_ref());
+        let refusal = wire.refusal();
+        let (sender, connection) = http2::Builder::new(LocalExecutor)
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(H2_STREAM_WINDOW)
+            .initial_connection_window_size(H2_CONNECTION_WINDOW)
+            .max_header_list_size(
+                u32::try_from(self.dialler.limits.header_bytes).unwrap_or(u32::MAX),
+            )
+            .keep_alive_interval(Duration::from_secs(20))
+            .keep_alive_timeout(Duration::from_secs(10))
+            .handshake(TokioIo::new(wire))
+            .await
+            .map_err(|error| refusal.explain(error))?;
+        self.drive(connection, lifetime);
+        let streams = Rc::new(Cell::new(0));
+        // Ours at once: by now a newer SVID may have made it unfit for anybody else.
+        let used = Cell::new(Instant::now());
+        let shared = Shared { sender, terms, streams, used, refusal };
+        let first = shared.lend();
+        self.http2.borrow_mut().push(shared);
+        self.reap_idle_connections();
+        Ok(first)
+    }
+
+    fn find_http2(&self) -> Option<Http2> {
+        let generation = self.dialler.generation();
+        let mut pool = self.http2.borrow_mut();
+        pool.retain(|shared| shared.terms.hold(generation) && !shared.sender.is_closed());
+        pool.iter().find(|shared| shared.streams.get() < MOST_STREAMS).map(Shared::lend)
+    }
+
+    fn terms(&self, lifetime: Option<&Lifetime>) -> Terms {
+        match lifetime {
+            Some(lifetime) => {
+                Terms { retire_at: lifetime.retire_at(), generation: lifetime.generation() }
+            }
+            None => Terms {
+                retire_at: Instant::now() + self.dialler.limits.connection_age,
+                generation: 0,
+            },
+        }
+    }
+
+    /// Closes what has lain idle too long or may not be used again. Runs only while there is
+    /// something to look after.
+    fn reap_idle_connections(&self) {
+        if self.reaping.replace(true) {
+            return;
+        }
+        let (http1, http2) = (Rc::clone(&self.http1), Rc::clone(&self.http2));
+        let reaping = Rc::clone(&self.reaping);
+        let idle_limit = self.dialler.limits.upstream_idle;
+        let contexts = match &self.dialler.dial {
+            Dial::Application(_) => None,
+            Dial::Sidecar(sidecar) => Some(sidecar.contexts.clone()),
+        };
+        tokio::task::spawn_local(async move {
+            loop {
+                tokio::time::sleep(REAP_EVERY).await;
+                let generation =
+                    contexts.as_ref().map_or(0, |contexts| contexts.load().generation());
+                let mut http1 = http1.borrow_mut();
+                http1.retain(|idle| {
+                    idle.terms.hold(generation)
+                        && !idle.sender.is_closed()
+                        && idle.since.elapsed() < idle_limit
+                });
+                let mut http2 = http2.borrow_mut();
+                http2.retain(|shared| {
+                    shared.terms.hold(generation)
+                        && !shared.sender.is_closed()
+                        && (shared.streams.get() > 0 || shared.used.get().elapsed() < idle_limit)
+                });
+                if http1.is_empty() && http2.is_empty() {
+                    break;
+                }
+            }
+            reaping.set(false);
+        });
+    }
+}

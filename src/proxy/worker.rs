@@ -1,0 +1,325 @@
+//! What the connections of one worker share: its audit lines, its counters, its tasks.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout};
+use tokio_util::task::TaskTracker;
+
+use super::fault::Fault;
+use crate::authz::{Claims, Denial, Permit, Tenant};
+use crate::net::Flow;
+use crate::telemetry::audit::{self, Handle, Record, Source, WriteError};
+use crate::telemetry::metrics::{
+    self, ConnectionResult, OpenConnection, UpstreamResult, WorkerMetrics,
+};
+use crate::telemetry::{Direction, RequestId};
+use crate::tls::SvidError;
+
+/// How long a request waits for the audit log to take its line before it is refused.
+const AUDIT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How a request may end, for the metrics: `allowed`, a refusal's reason, or a fault's code.
+pub const OUTCOMES: &[&str] = &[
+    "allowed",
+    "bad_request",
+    "unauthenticated",
+    "tenant_mismatch",
+    "no_route",
+    "insufficient_scope",
+    "policy_denied",
+    "policy_error",
+    "identity_unavailable",
+    "audit_unavailable",
+    "upstream_identity",
+    "upstream_refused",
+    "upstream_broken",
+    "upstream_unreachable",
+    "upstream_timeout",
+];
+
+/// How a handshake may fail, for the metrics.
+pub static HANDSHAKE_CODES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+    let rules = SvidError::ALL.iter().map(|rule| rule.as_code());
+    [
+        "identity_unavailable",
+        "unexpected_identity",
+        "no_certificate",
+        "not_tls",
+        "incompatible",
+        "protocol_error",
+        "refused_by_peer",
+        "io",
+        "timeout",
+    ]
+    .into_iter()
+    .chain(rules)
+    .collect()
+});
+
+/// One listener's and one worker's end of everything that is counted, recorded or waited for.
+#[derive(Debug)]
+pub struct Worker {
+    audit: Rc<Handle>,
+    metrics: Arc<WorkerMetrics>,
+    tasks: TaskTracker,
+    /// The listener's place in the metrics.
+    listener: usize,
+}
+
+/// What one accepted connection occupies for as long as it is open, whatever it speaks, and the
+/// count of what passes on it.
+#[derive(Debug)]
+pub(super) struct Place {
+    _slot: OwnedSemaphorePermit,
+    _open: OpenConnection,
+    metrics: Arc<WorkerMetrics>,
+    listener: usize,
+}
+
+impl Place {
+    pub(super) fn received(&self, bytes: usize) {
+        self.metrics.bytes(self.listener, metrics::Flow::Received, bytes as u64);
+    }
+
+    pub(super) fn sent(&self, bytes: usize) {
+        self.metrics.bytes(self.listener, metrics::Flow::Sent, bytes as u64);
+    }
+}
+
+/// What is known of one decision when its audit line is written.
+#[derive(Debug, Clone)]
+pub(super) struct Decision<'a> {
+    pub(super) direction: Direction,
+    pub(super) listener: &'a str,
+    pub(super) protocol: audit::Protocol,
+    pub(super) request_id: Option<&'a str>,
+    pub(super) address: Option<&'a str>,
+    pub(super) peer_id: Option<&'a str>,
+    pub(super) serial: Option<&'a str>,
+    pub(super) local_id: Option<&'a str>,
+    pub(super) claims: Option<&'a Claims>,
+    pub(super) route: Option<&'a str>,
+    pub(super) required: Option<&'a str>,
+    pub(super) cross_tenant: bool,
+    pub(super) method: Option<&'a str>,
+    pub(super) path: Option<&'a str>,
+    /// `Err` holds the stable code and the detail for people.
+    pub(super) outcome: Result<(), (&'static str, Cow<'a, str>)>,
+}
+
+impl<'a> Decision<'a> {
+    pub(super) fn inbound(protocol: audit::Protocol) -> Self {
+        Self::new(Direction::Inbound, protocol)
+    }
+
+    pub(super) fn outbound(protocol: audit::Protocol) -> Self {
+        Self::new(Direction::Outbound, protocol)
+    }
+
+    fn new(direction: Direction, protocol: audit::Protocol) -> Self {
+        Self {
+            direction,
+            listener: "",
+            protocol,
+            request_id: None,
+            address: None,
+            peer_id: None,
+            serial: None,
+            local_id: None,
+            claims: None,
+            route: None,
+            required: None,
+            cross_tenant: false,
+            method: None,
+            path: None,
+            outcome: Ok(()),
+        }
+    }
+
+    pub(super) fn permitted<'b>(&'b self, permit: &'b Permit) -> Decision<'b>
+    where
+        'a: 'b,
+    {
+        Decision {
+            route: Some(permit.route()),
+            required: Some(permit.required()),
+            cross_tenant: permit.cross_tenant(),
+            outcome: Ok(()),
+            ..self.clone()
+        }
+    }
+
+    pub(super) fn denied<'b>(&'b self, denial: &'b Denial) -> Decision<'b>
+    where
+        'a: 'b,
+    {
+        Decision {
+            route: denial.route.as_ref().map(|route| &*route.name),
+            required: denial.route.as_ref().map(|route| &*route.required),
+            outcome: Err((denial.reason.code(), Cow::Borrowed(&denial.detail))),
+            ..self.clone()
+        }
+    }
+}
+
+impl Worker {
+    pub fn new(
+        audit: Rc<Handle>,
+        metrics: Arc<WorkerMetrics>,
+        tasks: TaskTracker,
+        listener: usize,
+    ) -> Rc<Self> {
+        Rc::new(Self { audit, metrics, tasks, listener })
+    }
+
+    /// Runs a task that shutdown waits for.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.tasks.spawn_local(task);
+    }
+
+    /// Writes the line of a decision. Without its line, no decision may be acted upon: when the
+    /// log does not take it in time, the caller refuses the request.
+    pub(super) async fn record(&self, decision: &Decision<'_>) -> Result<(), Fault> {
+        let made;
+        let request_id = match decision.request_id {
+            Some(id) => id,
+            None => {
+                made = RequestId::random();
+                made.as_str()
+            }
+        };
+        let record = decision.record(request_id, SystemTime::now());
+        let taken = match self.audit.write(&record) {
+            Err(WriteError::Full) => timeout(AUDIT_PATIENCE, self.audit.write_when_ready(&record))
+                .await
+                .unwrap_or(Err(WriteError::Full)),
+            taken => taken,
+        };
+        taken.map_err(|error| {
+            tracing::error!(%error, "audit line not taken, the request is refused");
+            Fault::AuditUnavailable
+        })
+    }
+
+    /// Counts one finished decision, and the time to the head of its answer.
+    pub(super) fn decided(&self, outcome: &'static str, started: Instant) {
+        self.metrics.request(self.listener, place(OUTCOMES, outcome), started.elapsed());
+    }
+
+    /// Counts how long the policy and the rules took for one decision.
+    pub(super) fn judged(&self, began: Instant) {
+        self.metrics.decision(self.listener, began.elapsed());
+    }
+
+    /// Counts an answer on an identity's rights: from memory, or from the policy.
+    pub(super) fn granted(&self, evaluated: bool) {
+        if evaluated {
+            self.metrics.grant_miss();
+        } else {
+            self.metrics.grant_hit();
+        }
+    }
+
+    pub(super) fn carried(&self, flow: Flow) {
+        self.metrics.bytes(self.listener, metrics::Flow::Received, flow.forth);
+        self.metrics.bytes(self.listener, metrics::Flow::Sent, flow.back);
+    }
+
+    /// A connection that was accepted counts as open until the result is dropped.
+    pub(super) fn place(&self, slot: OwnedSemaphorePermit) -> Place {
+        self.metrics.connection(self.listener, ConnectionResult::Accepted);
+        Place {
+            _slot: slot,
+            _open: self.metrics.open_connection(self.listener),
+            metrics: Arc::clone(&self.metrics),
+            listener: self.listener,
+        }
+    }
+
+    pub(super) fn handshake_failed(&self, code: &str) {
+        self.metrics.connection(self.listener, ConnectionResult::HandshakeFailed);
+        self.metrics.handshake_failure(self.listener, place(&HANDSHAKE_CODES, code));
+    }
+
+    pub(super) fn upstream(&self, result: UpstreamResult) {
+        self.metrics.upstream(self.listener, result);
+    }
+
+    pub(super) fn upstream_open(&self) -> OpenConnection {
+        self.metrics.open_upstream()
+    }
+}
+
+impl Decision<'_> {
+    /// Who asks: the peer on the way in, ourselves on the way out.
+    fn source(&self) -> Source<'_> {
+        let (id, serial) = match self.direction {
+            Direction::Inbound => (self.peer_id, self.serial),
+            Direction::Outbound => (self.local_id, None),
+        };
+        Source {
+            spiffe_id: id,
+            trust_domain: id.and_then(trust_domain),
+            method: id.map(|_| self.claims.map_or("spiffe", |claims| claims.method().as_str())),
+            address: self.address,
+            serial,
+        }
+    }
+
+    fn record<'a>(&'a self, request_id: &'a str, now: SystemTime) -> Record<'a> {
+        let (decision, reason, detail) = match &self.outcome {
+            Ok(()) => (audit::Decision::Allow, "allowed", None),
+            Err((code, detail)) => (audit::Decision::Deny, *code, Some(&**detail)),
+        };
+        Record {
+            time: now,
+            request_id,
+            direction: self.direction,
+            listener: self.listener,
+            protocol: self.protocol,
+            decision,
+            reason,
+            detail,
+            source: self.source(),
+            destination: match self.direction {
+                Direction::Inbound => None,
+                Direction::Outbound => self.peer_id,
+            },
+            local: self.local_id,
+            tenant: self.claims.and_then(|claims| claims.tenant()).map(Tenant::as_str),
+            cross_tenant: self.cross_tenant,
+            route: self.route,
+            required_scopes: self.required,
+            held_scopes: self.claims.map(|claims| &**claims.scopes().text()),
+            method: self.method,
+            path: self.path,
+            policy_revision: self.claims.map(|claims| &**claims.revision()),
+        }
+    }
+}
+
+/// The place of a code in its list; one past the end counts as `other`.
+fn place(codes: &[&str], code: &str) -> usize {
+    codes.iter().position(|known| *known == code).unwrap_or(codes.len())
+}
+
+fn trust_domain(id: &str) -> Option<&str> {
+    id.strip_prefix("spiffe://")?.split('/').next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authz::Reason;
+
+    #[test]
+    fn every_reason_and_every_fault_has_its_own_outcome() {
+        for reason in Reason::ALL {
+            assert!(OUTCOMES.contains(&reason.code()), "{}", reason.code());
+        }
+    }
+}
