@@ -1,0 +1,148 @@
+//! The configuration in force, each value with who said so: a line, a variable, or nobody.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Config;
+use super::environment::{ENDPOINT, Environment};
+use super::problems::Origin;
+use super::tree::{Kind, Node, child_key};
+
+/// What holds, in the order of the file. `Display` is YAML with the origins as comments.
+#[derive(Debug, Clone, Serialize)]
+#[serde(transparent)]
+pub struct Effective {
+    settings: Vec<Setting>,
+}
+
+/// One value in force.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Setting {
+    /// Key path such as `inbound[0].limits.idle`.
+    pub key: String,
+    pub value: Value,
+    /// `FILE:LINE`, `environment variable NAME`, or `default`.
+    pub origin: String,
+}
+
+/// Of a tree that made `config`: it is checked and completed.
+pub(super) fn of(
+    config: &Config,
+    tree: &Node,
+    file_name: &str,
+    environment: &Environment,
+) -> Effective {
+    let mut settings = Vec::new();
+    flatten(tree, "", file_name, &mut settings);
+    let mut add = |key: String, value: Value, origin: &str| {
+        if !settings.iter().any(|it: &Setting| it.key == key) {
+            settings.push(Setting { key, value, origin: origin.to_owned() });
+        }
+    };
+    // What holds without being a value of the schema: it is worked out, not written.
+    for (index, it) in config.inbound.iter().enumerate() {
+        add(format!("inbound[{index}].name"), it.name.clone().into(), "default");
+    }
+    for (index, it) in config.outbound.iter().enumerate() {
+        add(format!("outbound[{index}].name"), it.name.clone().into(), "default");
+    }
+    let endpoint = Value::from(config.identity.endpoint.clone());
+    if environment.endpoint.is_some() {
+        let origin = format!("environment variable {ENDPOINT}");
+        add("identity.workload_api".to_owned(), endpoint, &origin);
+    }
+    add("workers".to_owned(), config.workers.into(), "default");
+    settings.sort_by_cached_key(|it| order(&it.key));
+    Effective { settings }
+}
+
+fn flatten(node: &Node, key: &str, file_name: &str, settings: &mut Vec<Setting>) {
+    match &node.kind {
+        Kind::Map(entries) => {
+            for entry in entries {
+                flatten(&entry.value, &child_key(key, &entry.key), file_name, settings);
+            }
+        }
+        // A list of plain values reads best on one line.
+        Kind::List(nodes) if nodes.iter().any(|it| matches!(it.kind, Kind::Map(_))) => {
+            for (index, element) in nodes.iter().enumerate() {
+                flatten(element, &format!("{key}[{index}]"), file_name, settings);
+            }
+        }
+        Kind::Null | Kind::Faulty => {}
+        Kind::Bool(_) | Kind::Number(_) | Kind::Text(_) | Kind::List(_) => {
+            let origin = match &node.origin {
+                Origin::File { line, .. } => format!("{file_name}:{line}"),
+                Origin::Environment(name) => format!("environment variable {name}"),
+                Origin::Default | Origin::Unknown => "default".to_owned(),
+            };
+            settings.push(Setting { key: key.to_owned(), value: node.to_value(), origin });
+        }
+    }
+}
+
+/// Keys of the file in the order of the reference; elements of lists by number.
+fn order(key: &str) -> Vec<(usize, String)> {
+    const TOP: &[&str] = &["tenant", "identity", "inbound", "outbound", "policy"];
+    const WITHIN: &[&str] = &["name", "listen", "forward_to", "connect_to", "expect", "path"];
+    key.split(['.', '['])
+        .enumerate()
+        .map(|(depth, part)| {
+            if let Some(number) = part.strip_suffix(']') {
+                return (number.parse().unwrap_or(usize::MAX), String::new());
+            }
+            let known = if depth == 0 { TOP } else { WITHIN };
+            let rank = known.iter().position(|it| *it == part).unwrap_or(known.len());
+            (rank, part.to_owned())
+        })
+        .collect()
+}
+
+impl Effective {
+    pub fn iter(&self) -> impl Iterator<Item = &Setting> {
+        self.settings.iter()
+    }
+}
+
+impl fmt::Display for Effective {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const COLUMN: usize = 56;
+        let mut open: Vec<String> = Vec::new();
+        for setting in &self.settings {
+            let parts = parts(&setting.key);
+            let Some((last, parents)) = parts.split_last() else { continue };
+            let common = open.iter().zip(parents).take_while(|(a, b)| a == b).count();
+            open.truncate(common);
+            let mut dash = false;
+            for part in parents.iter().skip(common) {
+                if part.starts_with('[') {
+                    dash = true;
+                } else {
+                    let indent = indent(&open, std::mem::take(&mut dash));
+                    writeln!(f, "{indent}{part}:")?;
+                }
+                open.push(part.clone());
+            }
+            let line = format!("{}{last}: {}", indent(&open, dash), setting.value);
+            writeln!(f, "{line:COLUMN$} # {}", setting.origin)?;
+        }
+        Ok(())
+    }
+}
+
+/// `inbound[0].limits.idle` becomes `inbound`, `[0]`, `limits`, `idle`.
+fn parts(key: &str) -> Vec<String> {
+    let spread = key.replace('[', ".[");
+    spread.split('.').map(str::to_owned).collect()
+}
+
+fn indent(open: &[String], dash: bool) -> String {
+    let mut indent = "  ".repeat(open.len());
+    if dash {
+        indent.truncate(indent.len().saturating_sub(2));
+        indent.push_str("- ");
+    }
+    indent
+}
