@@ -1,0 +1,92 @@
+//! From the configuration's words to the settings of the rooms that do the work.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use http::HeaderValue;
+
+use crate::authz::{Required, Route, RouteMatch, RouteSpec, RouteTable, Scope};
+use crate::config::{self, AuditTo, Config};
+use crate::net::Target;
+use crate::proxy::{InboundSettings, OutboundSettings};
+use crate::telemetry::audit::Destination;
+
+type Listeners = (Vec<Arc<InboundSettings>>, Vec<Arc<OutboundSettings>>);
+
+/// Every listener's settings. The configuration is checked already; what can still fail here is a
+/// pair of routes that only the route table can tell to be in conflict.
+pub(super) fn listeners(config: &Config) -> anyhow::Result<Listeners> {
+    let inbound = config.inbound.iter().map(|it| inbound(it).map(Arc::new));
+    let outbound = config.outbound.iter().map(|it| outbound(it).map(Arc::new));
+    Ok((inbound.collect::<anyhow::Result<_>>()?, outbound.collect::<anyhow::Result<_>>()?))
+}
+
+fn inbound(listener: &config::Inbound) -> anyhow::Result<InboundSettings> {
+    let routes = listener.routes.iter().map(route).collect::<anyhow::Result<Vec<_>>>()?;
+    let routes = RouteTable::new(routes)
+        .with_context(|| format!("the routes of `{}` contradict each other", listener.name))?;
+    let stream = match &listener.required {
+        Some(required) => Some(Arc::new(Route::new(&listener.name, self::required(required)?)?)),
+        None => None,
+    };
+    Ok(InboundSettings {
+        name: Arc::from(listener.name.as_str()),
+        forward_to: listener.forward_to.clone(),
+        protocol: listener.protocol,
+        speaks: listener.speaks,
+        routes,
+        stream,
+        trust_forwarded_from: listener.trust_forwarded_from.clone(),
+        limits: listener.limits.clone(),
+    })
+}
+
+fn outbound(listener: &config::Outbound) -> anyhow::Result<OutboundSettings> {
+    let (host, port) = listener.connect_to.clone();
+    Ok(OutboundSettings {
+        name: Arc::from(listener.name.as_str()),
+        protocol: listener.protocol,
+        connect_to: Target::Name { host, port },
+        expect: listener.expect.clone(),
+        host: listener.host.as_deref().map(HeaderValue::from_str).transpose()?,
+        limits: listener.limits.clone(),
+    })
+}
+
+fn route(route: &config::Route) -> anyhow::Result<RouteSpec> {
+    Ok(RouteSpec {
+        name: route.name.clone(),
+        matcher: match &route.matches {
+            config::RouteMatch::Http { path, methods } => RouteMatch::Http {
+                path: path.clone(),
+                methods: methods.iter().map(|it| it.parse()).collect::<Result<_, _>>()?,
+            },
+            config::RouteMatch::Grpc { service, method } => {
+                RouteMatch::Grpc { service: service.clone(), method: method.clone() }
+            }
+        },
+        scopes: required(&route.required)?,
+    })
+}
+
+fn required(required: &config::Required) -> anyhow::Result<Required> {
+    let scopes = |scopes: &[String]| {
+        scopes
+            .iter()
+            .map(|scope| Scope::parse(scope).with_context(|| format!("`{scope}` is no scope")))
+            .collect::<anyhow::Result<Vec<_>>>()
+    };
+    Ok(match required {
+        config::Required::All(all) => Required::All(scopes(all)?),
+        config::Required::Any(any) => Required::Any(scopes(any)?),
+        config::Required::NoScope => Required::DangerNoScope,
+    })
+}
+
+pub(super) fn audit(to: &AuditTo) -> Destination {
+    match to {
+        AuditTo::Stdout => Destination::Stdout,
+        AuditTo::Stderr => Destination::Stderr,
+        AuditTo::File(path) => Destination::File(path.clone()),
+    }
+}
