@@ -1,0 +1,160 @@
+//! A service that runs: its application, its sidecar, its agent's socket.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+use sidegate::app::{self, Running};
+use sidegate::config;
+use sidegate::dev::WorkloadSocket;
+use sidegate::net::Listen;
+
+use super::app::App;
+use super::policy::PolicyFolder;
+use super::spec::{Call, Spec};
+use super::tcp_app::TcpApp;
+
+/// Everything of one service.
+pub struct Service {
+    pub spec: Spec,
+    pub folder: PathBuf,
+    pub app: App,
+    pub tcp_app: TcpApp,
+    pub socket: WorkloadSocket,
+    pub policy: PolicyFolder,
+    pub running: Option<Running>,
+}
+
+impl Service {
+    pub fn running(&self) -> &Running {
+        self.running.as_ref().expect("the sidecar has been taken away")
+    }
+
+    /// Where peers connect: the listener is `http` or `tcp`.
+    pub fn inbound(&self, protocol: &str) -> &Listen {
+        let listen = self.running().inbound(protocol);
+        listen.unwrap_or_else(|| panic!("`{}` has no {protocol} listener", self.spec.name))
+    }
+
+    pub fn outbound(&self, destination: &str, protocol: &str) -> &Listen {
+        let name = format!("{destination}-{protocol}");
+        let listen = self.running().outbound(&name);
+        listen.unwrap_or_else(|| panic!("`{}` does not call `{name}`", self.spec.name))
+    }
+
+    pub fn health(&self) -> SocketAddr {
+        self.running().health().unwrap()
+    }
+
+    pub fn metrics(&self) -> SocketAddr {
+        self.running().metrics().unwrap()
+    }
+
+    pub fn audit_path(&self) -> PathBuf {
+        self.folder.join("audit.jsonl")
+    }
+}
+
+/// Starts the sidecar from ordinary configuration text.
+pub fn start(text: &str, folder: &Path) -> Running {
+    let file = folder.join("sidegate.yaml");
+    let config = config::parse(text, &file.to_string_lossy(), std::iter::empty())
+        .unwrap_or_else(|problems| panic!("{problems}\n{text}"));
+    app::start(config).unwrap_or_else(|error| panic!("{error:#}"))
+}
+
+/// A sidecar's surroundings, as its configuration names them.
+pub struct Surroundings<'a> {
+    pub spec: &'a Spec,
+    pub folder: &'a Path,
+    pub workload_api: &'a str,
+    pub http_app: &'a str,
+    pub tcp_app: SocketAddr,
+    /// Address and identity of each call, in the order of the calls.
+    pub destinations: Vec<(String, String)>,
+}
+
+impl Surroundings<'_> {
+    /// The configuration file. JSON is YAML.
+    pub fn configuration(&self) -> String {
+        let spec = self.spec;
+        let calls = spec.calls.iter().zip(&self.destinations);
+        let configuration = json!({
+            "tenant": spec.tenant,
+            "workers": spec.workers,
+            "identity": {
+                "workload_api": self.workload_api,
+                "danger_accept_dev_agent": true,
+                "federates_with": spec.federates_with,
+            },
+            "inbound": self.inbound(),
+            "outbound": calls.map(|(call, to)| self.outbound(call, to)).collect::<Vec<_>>(),
+            "policy": self.folder.join("policy"),
+            "audit": {"to": self.folder.join("audit.jsonl")},
+            "health": {"listen": "127.0.0.1:0"},
+            "metrics": {"listen": "127.0.0.1:0"},
+            "drain": {"timeout": spec.drain},
+        });
+        without_empty_lists(configuration).to_string()
+    }
+
+    fn inbound(&self) -> Vec<Value> {
+        let spec = self.spec;
+        let mut listeners = Vec::new();
+        if !spec.routes.is_empty() {
+            let mut listener = json!({
+                "name": "http",
+                "listen": self.listen(spec.unix.inbound, "inbound"),
+                "forward_to": self.http_app,
+                "routes": spec.routes,
+                "limits": spec.limits,
+            });
+            let extra = spec.inbound.as_object().unwrap().clone();
+            listener.as_object_mut().unwrap().extend(extra);
+            listeners.push(listener);
+        }
+        if let Some(scopes) = &spec.tcp {
+            listeners.push(json!({
+                "name": "tcp",
+                "listen": "127.0.0.1:0",
+                "protocol": "tcp",
+                "forward_to": self.tcp_app.to_string(),
+                "scopes": scopes,
+                "limits": spec.limits,
+            }));
+        }
+        listeners
+    }
+
+    fn outbound(&self, call: &Call, (address, id): &(String, String)) -> Value {
+        let mut listener = json!({
+            "name": format!("{}-{}", call.name, call.protocol),
+            "listen": self.listen(self.spec.unix.outbound, &call.name),
+            "protocol": call.protocol,
+            "connect_to": address,
+            "expect": id,
+            "limits": self.spec.limits,
+        });
+        if let Some(host) = call.host {
+            listener["host"] = json!(host);
+        }
+        listener
+    }
+
+    fn listen(&self, unix: bool, name: &str) -> String {
+        if unix {
+            format!("unix:{}", self.folder.join(format!("{name}.sock")).display())
+        } else {
+            "127.0.0.1:0".to_owned()
+        }
+    }
+}
+
+fn without_empty_lists(configuration: Value) -> Value {
+    let Value::Object(keys) = configuration else { return configuration };
+    let keys: Map<_, _> = keys
+        .into_iter()
+        .filter(|(_, value)| !value.as_array().is_some_and(Vec::is_empty))
+        .collect();
+    Value::Object(keys)
+}

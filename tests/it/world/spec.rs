@@ -1,0 +1,200 @@
+//! What a test says of a service before the world starts.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// A service to be: its application, its sidecar, and what others grant it.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    pub name: String,
+    pub trust_domain: String,
+    pub tenant: String,
+    /// What policies everywhere grant this service.
+    pub grant: Value,
+    pub routes: Vec<Value>,
+    pub tcp: Option<Value>,
+    pub calls: Vec<Call>,
+    pub limits: Value,
+    pub ttl: Duration,
+    pub workers: usize,
+    /// Keys that go into the inbound HTTP listener as they are.
+    pub inbound: Value,
+    pub federates_with: Vec<String>,
+    pub drain: &'static str,
+    pub unix: Unix,
+    pub agent_is_down: bool,
+}
+
+/// Which of its places are Unix sockets.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unix {
+    pub application: bool,
+    pub inbound: bool,
+    pub outbound: bool,
+}
+
+/// A destination of a service.
+#[derive(Debug, Clone)]
+pub struct Call {
+    pub name: String,
+    pub protocol: &'static str,
+    /// `ip:port`; `None` is the service of that name.
+    pub address: Option<String>,
+    /// `None` is the identity of the service of that name.
+    pub expect: Option<String>,
+    pub host: Option<&'static str>,
+}
+
+impl Spec {
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            trust_domain: "example.org".to_owned(),
+            tenant: "acme".to_owned(),
+            grant: json!({"roles": [], "scopes": []}),
+            routes: Vec::new(),
+            tcp: None,
+            calls: Vec::new(),
+            limits: json!({}),
+            ttl: Duration::from_secs(3_600),
+            workers: 1,
+            inbound: json!({}),
+            federates_with: Vec::new(),
+            drain: "10s",
+            unix: Unix::default(),
+            agent_is_down: false,
+        }
+    }
+
+    pub fn id(&self) -> String {
+        format!("spiffe://{}/prod/{}", self.trust_domain, self.name)
+    }
+
+    pub fn trust_domain(mut self, name: &str) -> Self {
+        self.trust_domain = name.to_owned();
+        self
+    }
+
+    pub fn federates_with(mut self, name: &str) -> Self {
+        self.federates_with.push(name.to_owned());
+        self
+    }
+
+    pub fn tenant(mut self, tenant: &str) -> Self {
+        self.tenant = tenant.to_owned();
+        self
+    }
+
+    pub fn scopes<const N: usize>(mut self, scopes: [&str; N]) -> Self {
+        self.grant["scopes"] = json!(scopes.as_slice());
+        self
+    }
+
+    pub fn roles<const N: usize>(mut self, roles: [&str; N]) -> Self {
+        self.grant["roles"] = json!(roles.as_slice());
+        self
+    }
+
+    /// Something more, or something else, in what it is granted.
+    pub fn granted(mut self, key: &str, value: Value) -> Self {
+        self.grant[key] = value;
+        self
+    }
+
+    pub fn route(mut self, method: &str, path: &str, scope: &str) -> Self {
+        self.routes.push(json!({"path": path, "methods": [method], "scopes": [scope]}));
+        self
+    }
+
+    pub fn grpc(mut self, method: &str, scope: &str) -> Self {
+        self.routes.push(json!({"grpc": method, "scopes": [scope]}));
+        self
+    }
+
+    /// Every workload of the tenant may ask for anything.
+    pub fn open(mut self) -> Self {
+        let methods = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"];
+        self.routes.push(json!({"path": "/**", "methods": methods, "danger_no_scope": true}));
+        self
+    }
+
+    /// Beside HTTP, or instead of it, it takes raw streams.
+    pub fn tcp(mut self, scope: &str) -> Self {
+        self.tcp = Some(json!([scope]));
+        self
+    }
+
+    pub fn calls(self, service: &str) -> Self {
+        self.call(service, "http", None, None)
+    }
+
+    pub fn calls_tcp(self, service: &str) -> Self {
+        self.call(service, "tcp", None, None)
+    }
+
+    /// Whoever answers as `service` has to be `id`.
+    pub fn calls_expecting(self, service: &str, id: &str) -> Self {
+        self.call(service, "http", None, Some(id))
+    }
+
+    /// A destination that is no service of this world.
+    pub fn calls_address(self, name: &str, address: impl ToString) -> Self {
+        let expect = format!("spiffe://{}/prod/{name}", self.trust_domain);
+        self.call(name, "http", Some(address.to_string()), Some(&expect))
+    }
+
+    pub fn calls_tcp_address(self, name: &str, address: impl ToString) -> Self {
+        let expect = format!("spiffe://{}/prod/{name}", self.trust_domain);
+        self.call(name, "tcp", Some(address.to_string()), Some(&expect))
+    }
+
+    /// The last destination is told this host.
+    pub fn by_the_name(mut self, host: &'static str) -> Self {
+        self.calls.last_mut().unwrap().host = Some(host);
+        self
+    }
+
+    fn call(
+        mut self,
+        name: &str,
+        protocol: &'static str,
+        address: Option<String>,
+        expect: Option<&str>,
+    ) -> Self {
+        let expect = expect.map(str::to_owned);
+        self.calls.push(Call { name: name.to_owned(), protocol, address, expect, host: None });
+        self
+    }
+
+    pub fn limits(mut self, limits: Value) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    pub fn inbound(mut self, keys: Value) -> Self {
+        self.inbound = keys;
+        self
+    }
+
+    pub fn ttl(mut self, seconds: u64) -> Self {
+        self.ttl = Duration::from_secs(seconds);
+        self
+    }
+
+    pub fn drain(mut self, limit: &'static str) -> Self {
+        self.drain = limit;
+        self
+    }
+
+    pub fn unix(mut self, unix: Unix) -> Self {
+        self.unix = unix;
+        self
+    }
+
+    /// It starts before its agent does.
+    pub fn agent_is_down(mut self) -> Self {
+        self.agent_is_down = true;
+        self
+    }
+}
