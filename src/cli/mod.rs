@@ -79,20 +79,20 @@ pub fn main() -> ExitCode {
         }
         Command::DevAgent(arguments) => dev_agent::run(&arguments),
         Command::Schema => schema(),
-        Command::Completions { shell } => {
-            clap_complete::generate(
-                shell,
-                &mut Arguments::command(),
-                "sidegate",
-                &mut std::io::stdout(),
-            );
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Completions { shell } => completions(shell),
     };
     outcome.unwrap_or_else(|error| {
         tell(&format!("error: {error:#}"));
         ExitCode::from(NO)
     })
+}
+
+fn completions(shell: clap_complete::Shell) -> anyhow::Result<ExitCode> {
+    // Gathered first: the generator panics where a reader has gone away.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "sidegate", &mut script);
+    print(String::from_utf8(script)?.trim_end())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn schema() -> anyhow::Result<ExitCode> {
