@@ -19,6 +19,8 @@ use super::claims::{Claims, Method, Refusal, Rights};
 use super::scopes::{ScopeError, ScopePattern, ScopeSet};
 use super::tenant::Tenant;
 
+/// How long a policy that failed to answer is not asked again for the same identity.
+const RETRY_AFTER_ERROR: Duration = Duration::from_secs(1);
 /// Answers that one worker keeps: at most twice as many.
 const GENERATION_MAX: usize = 8 * 1024;
 /// A right to reach into other tenants has to be given anew at least this often (AZ-8).
@@ -130,6 +132,11 @@ fn evaluate(
         Ok(answer) => rights(policy, &answer, now)
             .unwrap_or_else(|message| Rights::refused(Refusal::Error(message))),
         Err(error) => Rights::refused(Refusal::Error(error.to_string())),
+    };
+    // An answer that failed may have failed for the moment only: it is asked for again soon.
+    let rights = match rights.refusal {
+        Some(Refusal::Error(_)) => Rights { expires: Some(now + RETRY_AFTER_ERROR), ..rights },
+        _ => rights,
     };
     let expires = if policy.reads_time() {
         Some(rights.expires.map_or(minute_end(now), |expires| expires.min(minute_end(now))))

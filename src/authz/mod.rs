@@ -6,6 +6,7 @@
 mod scopes;
 mod tenant;
 mod target;
+mod required;
 mod routes;
 mod claims;
 mod grant;
@@ -17,7 +18,8 @@ pub use claims::{Claims, Method, Refusal};
 pub use grant::Grants;
 pub use guard::Guard;
 pub use request::HttpFacts;
-pub use routes::{Required, Route, RouteError, RouteMatch, RouteSpec, RouteTable};
+pub use required::Required;
+pub use routes::{Route, RouteError, RouteMatch, RouteSpec, RouteTable};
 pub use scopes::{PATTERNS_MAX, Scope, ScopeError, ScopePattern, ScopeSet};
 pub use target::{TARGET_MAX, Target, TargetError};
 pub use tenant::{Tenant, TenantError};

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use http::Method;
 use thiserror::Error;
 
-use super::scopes::{Scope, ScopeSet, joined};
+use super::required::Required;
+use super::scopes::joined;
 use super::target::{Target, TargetError};
 
 /// A route as the operator declared it.
@@ -29,15 +30,6 @@ pub enum RouteMatch {
     Http { path: String, methods: Vec<Method> },
     /// `method` is `None` for every method of the service.
     Grpc { service: String, method: Option<String> },
-}
-
-/// The scopes that a caller must have.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Required {
-    All(Vec<Scope>),
-    Any(Vec<Scope>),
-    /// Any authenticated workload of the tenant will do.
-    DangerNoScope,
 }
 
 /// A declared route, as a decision refers to it.
@@ -88,37 +80,17 @@ struct Node {
 
 type Methods = Vec<(Method, Arc<Route>)>;
 
+/// What stands at the end of the way through the templates.
+struct Found<'a> {
+    methods: &'a Methods,
+    /// By a `**`.
+    by_rest: bool,
+}
+
 #[derive(Debug, Default)]
 struct Service {
     methods: HashMap<Box<str>, Arc<Route>>,
     every: Option<Arc<Route>>,
-}
-
-impl Required {
-    pub fn is_met_by(&self, held: &ScopeSet) -> bool {
-        match self {
-            Self::All(scopes) => !scopes.is_empty() && scopes.iter().all(|it| held.allows(it)),
-            Self::Any(scopes) => scopes.iter().any(|it| held.allows(it)),
-            Self::DangerNoScope => true,
-        }
-    }
-
-    pub fn scopes(&self) -> &[Scope] {
-        match self {
-            Self::All(scopes) | Self::Any(scopes) => scopes,
-            Self::DangerNoScope => &[],
-        }
-    }
-
-    /// The value of `WWW-Authenticate` for a caller who lacks the scopes (RFC 6750 section 3).
-    pub fn challenge(&self) -> String {
-        challenge(&joined(self.scopes()))
-    }
-}
-
-/// The scope characters need no escape in a quoted string.
-pub(super) fn challenge(scopes: &str) -> String {
-    format!("Bearer error=\"insufficient_scope\", scope=\"{scopes}\"")
 }
 
 impl Route {
@@ -203,7 +175,16 @@ impl RouteTable {
             let called = is_grpc && method == Method::POST && is_identifier(name);
             return if called { service.find(name) } else { None };
         }
-        let methods = self.paths.find(path)?;
+        let Found { methods, by_rest } = self.paths.find(path)?;
+        if by_rest {
+            // Many applications serve `/a/` and `/a` alike. What a closer route claims in one of the
+            // two spellings must not be had through a broader `**` by the other.
+            let bare = path.strip_suffix('/').unwrap_or(path);
+            if self.paths.closest(Some(bare)).is_some_and(|closest| !std::ptr::eq(closest, methods))
+            {
+                return None;
+            }
+        }
         methods.iter().find_map(|(own, route)| (own == method).then_some(route))
     }
 
@@ -282,7 +263,7 @@ impl Service {
 
 impl Node {
     /// Each node stands at one depth, so each is visited once at most, whatever the path.
-    fn find(&self, path: &str) -> Option<&Methods> {
+    fn find(&self, path: &str) -> Option<Found<'_>> {
         let (segment, below) = match path.split_once('/') {
             Some((segment, below)) => (segment, Some(below)),
             None => (path, None),
@@ -292,15 +273,32 @@ impl Node {
             Some(node) if !segment.is_empty() => node.below(below),
             _ => None,
         };
-        let rest = || if segment.is_empty() { None } else { self.rest.as_ref() };
+        let rest = || {
+            let rest = self.rest.as_ref().filter(|_| !segment.is_empty());
+            rest.map(|methods| Found { methods, by_rest: true })
+        };
         exact.or_else(any).or_else(rest)
     }
 
-    fn below(&self, path: Option<&str>) -> Option<&Methods> {
+    fn below(&self, path: Option<&str>) -> Option<Found<'_>> {
         match path {
             Some(path) => self.find(path),
-            None => self.here.as_ref(),
+            None => self.here.as_ref().map(|methods| Found { methods, by_rest: false }),
         }
+    }
+
+    /// The closest template around a path, where `**` stands for no segment as well.
+    fn closest(&self, path: Option<&str>) -> Option<&Methods> {
+        let Some(path) = path else {
+            return self.here.as_ref().or(self.rest.as_ref());
+        };
+        let (segment, below) = match path.split_once('/') {
+            Some((segment, below)) => (segment, Some(below)),
+            None => (path, None),
+        };
+        let exact = self.literals.get(segment).and_then(|node| node.closest(below));
+        let any = || self.any.as_ref().and_then(|node| node.closest(below));
+        exact.or_else(any).or(self.rest.as_ref())
     }
 
     /// The methods of a template, which is put in place if it is new.

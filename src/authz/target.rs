@@ -160,7 +160,7 @@ fn normal_path(path: &str) -> Result<Option<String>, TargetError> {
         };
         let decoded = decode(high, low).ok_or(TargetError::PercentEncoding)?;
         check_encoded(decoded)?;
-        if is_unreserved(decoded) {
+        if is_plain(decoded) {
             changed.get_or_insert_with(|| before(path, at)).push(char::from(decoded));
             continue;
         }
@@ -230,6 +230,16 @@ fn check_query(query: &str) -> Result<(), TargetError> {
         }
     }
     Ok(())
+}
+
+/// What a path may say as it is. Encoded it would be another path to us and the same to most
+/// applications, so it is decoded. `%2B` stays: some take a raw `+` for a space.
+fn is_plain(byte: u8) -> bool {
+    is_unreserved(byte)
+        || matches!(
+            byte,
+            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b',' | b'=' | b':' | b'@'
+        )
 }
 
 fn is_unreserved(byte: u8) -> bool {

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::routes::{Route, challenge};
+use super::required::challenge;
+use super::routes::Route;
 
 /// Leave to forward one request or stream, and the terms.
 ///

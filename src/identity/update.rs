@@ -70,11 +70,20 @@ pub(super) fn read(
     settings: &Settings,
     now: SystemTime,
 ) -> Result<Update, Refusal> {
-    let bundles = || context.bundle_set().iter().map(|(trust_domain, it)| (trust_domain, &**it));
-    if !settings.danger_accept_dev_agent && bundles().any(|(_, bundle)| is_dev_agent(bundle)) {
+    let refused = |bundle: &X509Bundle| !settings.danger_accept_dev_agent && is_dev_agent(bundle);
+    let svids = context.svids();
+    let ours = svids
+        .iter()
+        .filter_map(|svid| context.bundle_set().get_ref(svid.spiffe_id().trust_domain()));
+    if ours.into_iter().any(|bundle| refused(bundle)) {
         return Err(Refusal::DevAgent);
     }
-    let svid = choose(context.svids(), settings)?;
+    // A partner's mark is the partner's trouble: that bundle alone is not taken.
+    let bundles = || {
+        let all = context.bundle_set().iter().map(|(trust_domain, it)| (trust_domain, &**it));
+        all.filter(|(_, bundle)| !refused(bundle))
+    };
+    let svid = choose(svids, settings)?;
     let svid = check(svid, now)?;
     let bundles = filter(bundles(), svid.id.trust_domain(), &settings.federates_with);
     if !bundles.contains_key(svid.id.trust_domain()) {

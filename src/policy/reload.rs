@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
@@ -18,6 +19,8 @@ use super::{Settings, compile};
 use crate::live::{Live, Publisher, live};
 
 /// Changes come in bursts: several files, or a rename after a write.
+/// How often a folder that keeps changing is read again before it is taken as it is.
+const SETTLE_TRIES: usize = 10;
 const DEBOUNCE: Duration = Duration::from_millis(50);
 /// For file systems that tell nothing. With the time to compile, a change is live within a second.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
@@ -189,6 +192,17 @@ impl Candidate {
         if refused == Some(&revision) {
             return Self::Known;
         }
+        // A set that is still being written may well compile without the half that is to come.
+        let mut source = source;
+        for _ in 0..SETTLE_TRIES {
+            thread::sleep(DEBOUNCE);
+            match source::read(path) {
+                Ok(again) if again.revision == source.revision => break,
+                Ok(again) => source = again,
+                Err(error) => return Self::Unreadable(error.full()),
+            }
+        }
+        let revision = Arc::clone(&source.revision);
         match compile(source) {
             Ok(policy) => Self::Good(Box::new(policy)),
             // Says nothing about the candidate, so it is not remembered as refused.

@@ -6,7 +6,9 @@
 use std::collections::{HashMap, HashSet};
 
 use regorus::Value;
-use regorus::unstable::{AssignOp, Expr, Literal, LiteralStmt, Module, Query, Rule, RuleHead};
+use regorus::unstable::{
+    AssignOp, BUILTINS, Expr, Literal, LiteralStmt, Module, Query, Rule, RuleHead,
+};
 
 use super::error::Problem;
 use super::names::Names;
@@ -307,6 +309,11 @@ impl<'a> Walk<'a> {
         let name = name.join(".");
         match self.names.resolve(&base, path) {
             Some(path) if path.parts.first().is_some_and(|root| root == "data") => {
+                // An import or a rule of the same name does not hide a builtin from the engine.
+                if BUILTINS.contains_key(name.as_str()) || name == "print" || name == "trace" {
+                    let place = place.clone();
+                    self.found.calls.push(Call { name, place, literals });
+                }
                 self.found.data.push(Reference { path, place });
             }
             _ => self.found.calls.push(Call { name, place, literals }),

@@ -3,8 +3,8 @@
 use http::Method;
 use proptest::prelude::{Strategy, prop_assert_eq, proptest};
 
-use super::{Required, RouteError, RouteMatch, RouteSpec, RouteTable};
-use crate::authz::{Scope, ScopeSet};
+use super::{RouteError, RouteMatch, RouteSpec, RouteTable};
+use crate::authz::{Required, Scope, ScopeSet};
 
 fn http(path: &str, methods: &[Method]) -> RouteSpec {
     RouteSpec {
@@ -190,11 +190,11 @@ fn template() -> impl Strategy<Value = Vec<&'static str>> {
 }
 
 /// Slow and plain: does it match, and how specific is it, segment by segment?
-fn rank(template: &[&str], path: &[&str]) -> Option<Vec<u8>> {
+fn rank(template: &[&str], path: &[&str], nothing_is_rest: bool) -> Option<Vec<u8>> {
     let mut rank = Vec::new();
     for (at, segment) in template.iter().enumerate() {
         match (*segment, path.get(at)) {
-            ("**", Some(_)) => {
+            ("**", given) if given.is_some() || nothing_is_rest => {
                 rank.push(2);
                 return Some(rank);
             }
@@ -214,11 +214,15 @@ proptest! {
     ) {
         let written = |segments: &[&str]| format!("/{}", segments.join("/"));
         let table = table(templates.iter().map(|it| get(&written(it))).collect());
-        let best = templates
-            .iter()
-            .filter_map(|it| rank(it, &path).map(|rank| (rank, it)))
-            .min()
-            .map(|(_, it)| format!("GET {}", written(it)));
+        let best = |nothing_is_rest| {
+            templates
+                .iter()
+                .filter_map(|it| rank(it, &path, nothing_is_rest).map(|rank| (rank, it)))
+                .min()
+                .map(|(_, it)| format!("GET {}", written(it)))
+        };
+        // What is claimed by a closer `**`, if that stood for nothing, is had by no broader one.
+        let best = best(false).filter(|it| !it.ends_with("**") || best(true).as_ref() == Some(it));
         prop_assert_eq!(found(&table, &Method::GET, &written(&path)), best.as_deref());
     }
 
@@ -226,5 +230,31 @@ proptest! {
     fn any_path_and_template_is_read_without_panic(path: String, template: String) {
         drop(RouteTable::new(vec![get(&template)]));
         assert!(table(vec![get("/only/{b}/**")]).find(&Method::GET, &path, true).is_none());
+    }
+}
+
+#[test]
+fn a_slash_at_the_end_leads_to_no_broader_route() {
+    let table = table(vec![
+        get("/**"),
+        get("/users"),
+        get("/users/{id}"),
+        get("/admin/**"),
+        get("/slash/"),
+        get("/app/**"),
+    ]);
+    for (path, expected) in [
+        ("/other", Some("GET /**")),
+        ("/other/", Some("GET /**")),
+        ("/users/", None),
+        ("/users/5/", None),
+        ("/users/5/6", Some("GET /**")),
+        ("/admin", None),
+        ("/admin/", None),
+        ("/admin/x", Some("GET /admin/**")),
+        ("/admin/x/", Some("GET /admin/**")),
+        ("/slash/", Some("GET /slash/")),
+    ] {
+        assert_eq!(found(&table, &Method::GET, path), expected, "{path}");
     }
 }
