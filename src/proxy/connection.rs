@@ -16,9 +16,11 @@ use tokio::time::sleep;
 use super::activity::{Activity, Running};
 use super::executor::LocalExecutor;
 use super::guarded::Guarded;
+use super::headers::REQUEST_ID;
 use super::lifetime::{Lifetime, Retired};
 use super::response_body::ResponseBody;
 use super::{Limits, Phase};
+use crate::telemetry::RequestId;
 use crate::tls::Alpn;
 
 /// How long an HTTP/1.1 client that has just been at work may still begin a request.
@@ -78,16 +80,23 @@ pub(super) async fn serve<S>(
     }
 }
 
-/// Finishes an answer: it keeps its request counted as running until it has gone out, and on an
-/// HTTP/1.1 connection that takes nothing new it says so.
+/// Finishes an answer: it has the id of its request, so that whoever gets it can ask for the audit
+/// line; it keeps the request counted as running until it has gone out; and on an HTTP/1.1
+/// connection that takes nothing new it says so.
 pub(super) fn dress(
     response: &mut Response<ResponseBody>,
+    request_id: &RequestId,
     running: Running,
     http1: bool,
     last: bool,
 ) {
     if http1 && last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if !response.headers().contains_key(REQUEST_ID)
+        && let Ok(id) = HeaderValue::from_str(request_id.as_str())
+    {
+        response.headers_mut().insert(REQUEST_ID, id);
     }
     response.body_mut().keep(running);
 }

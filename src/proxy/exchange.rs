@@ -128,6 +128,9 @@ impl Session {
             }
             Err(Refused::Faulted(fault)) => {
                 worker.decided(fault.code(), started);
+                if fault.is_trouble() {
+                    self.gate.complain(request_id.as_str(), &fault);
+                }
                 respond::fault(&fault, grpc, request_id.as_str())
             }
         };
@@ -135,7 +138,7 @@ impl Session {
             respond::leave_out_body(&mut response);
         }
         let last = self.activity.is_retired() || self.ambiguity.is_raised();
-        dress(&mut response, running, http1, last);
+        dress(&mut response, &request_id, running, http1, last);
         response
     }
 

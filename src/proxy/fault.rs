@@ -79,6 +79,26 @@ impl Fault {
         }
     }
 
+    /// It is the other end that is in trouble, or the way there: nobody was refused.
+    pub(super) fn is_trouble(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable(_) | Self::BrokenOff(_) | Self::WrongProtocol | Self::Timeout(_)
+        )
+    }
+
+    /// What the system or the protocol says of it, for the operator's log alone.
+    pub(super) fn cause(&self) -> Option<String> {
+        match self {
+            Self::Unreachable(error) => Some(error.to_string()),
+            Self::BrokenOff(error) => {
+                let cause = std::error::Error::source(error).map(|it| format!(": {it}"));
+                Some(format!("{error}{}", cause.unwrap_or_default()))
+            }
+            _ => None,
+        }
+    }
+
     /// The stable code of design section 7: in the body, the metrics and the audit line.
     pub fn code(&self) -> &'static str {
         match self {

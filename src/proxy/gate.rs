@@ -10,6 +10,7 @@ use spiffe::SpiffeId;
 use tokio::time::sleep;
 
 use super::dial::Dial;
+use super::fault::Fault;
 use super::lifetime::{Lifetime, Side};
 use super::upstream::Upstream;
 use super::worker::{Decision, Worker};
@@ -139,6 +140,12 @@ impl Gate {
             local_id: Some(&caller.own_id),
             ..Decision::inbound(protocol)
         }
+    }
+
+    /// Tells the operator that our own application is in trouble.
+    pub(super) fn complain(&self, request_id: &str, fault: &Fault) {
+        let InboundSettings { name, forward_to, .. } = &*self.settings;
+        self.worker.complain(name, forward_to, request_id, fault);
     }
 
     pub(super) fn lifetime(&self, peer: &Peer, own: &OwnTerms) -> Lifetime {

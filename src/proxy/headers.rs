@@ -149,6 +149,7 @@ pub(super) fn remove_claims_of_identity(headers: &mut HeaderMap, keep_forwarded:
             let name = name.as_str();
             is_ours(name)
                 || is_respelled(name)
+                || overrides_method(name)
                 || (!keep_forwarded && (name == FORWARDED || is_forwarded(name)))
         })
         .cloned()
@@ -162,6 +163,11 @@ fn is_ours(name: &str) -> bool {
     name == CLIENT_CERT.as_str() || name.starts_with("x-sidegate-")
 }
 
+/// By these a framework takes a request for one of another method than was judged.
+fn overrides_method(name: &str) -> bool {
+    matches!(name, "x-http-method-override" | "x-http-method" | "x-method-override")
+}
+
 fn is_forwarded(name: &str) -> bool {
     name.starts_with("x-forwarded-") && name != CLIENT_CERT.as_str() || name == "x-real-ip"
 }
@@ -172,7 +178,11 @@ fn is_respelled(name: &str) -> bool {
         return false;
     }
     let name = name.replace('_', "-");
-    is_ours(&name) || is_forwarded(&name) || name == "x-request-id" || name == "traceparent"
+    is_ours(&name)
+        || overrides_method(&name)
+        || is_forwarded(&name)
+        || name == "x-request-id"
+        || name == "traceparent"
 }
 
 /// Removes from a request's trailers what only we may say, and what concerns one hop.
@@ -264,6 +274,8 @@ mod tests {
             ("x_forwarded-client_cert", "URI=spiffe://example.org/prod/admin"),
             ("x-forwarded-for", "10.0.0.1"),
             ("forwarded", "for=10.0.0.1"),
+            ("x-http-method-override", "DELETE"),
+            ("x_http_method", "DELETE"),
             ("authorization", "Bearer end-user"),
         ]);
         remove_claims_of_identity(&mut headers, false);

@@ -171,7 +171,7 @@ impl Inbound {
             Ok(far) => far,
             Err(fault) => {
                 self.gate.worker.decided(fault.code(), started);
-                tracing::warn!(listener = %self.gate.settings.name, %fault, "application not reached");
+                self.gate.complain("-", &fault);
                 return;
             }
         };

@@ -161,22 +161,17 @@ impl Outbound {
     /// A server that is not who it should be, or an identity that we lack, is a refusal and gets
     /// its line; a network that fails is not.
     async fn record_fault(&self, fault: &Fault, decision: Decision<'_>) {
-        tracing::debug!(listener = %self.settings.name, %fault, "request not carried out");
+        if fault.is_trouble() {
+            let (name, to) = (&self.settings.name, &self.settings.connect_to);
+            return self.worker.complain(name, to, decision.request_id.unwrap_or("-"), fault);
+        }
         let presented = match fault {
             Fault::UpstreamIdentity { presented } => Some(presented.as_str()),
             Fault::UpstreamUnverified(_)
             | Fault::UpstreamRefused(_)
             | Fault::IdentityUnavailable
             | Fault::BadRequest(_) => None,
-            Fault::AuditUnavailable => return,
-            Fault::Unreachable(_)
-            | Fault::BrokenOff(_)
-            | Fault::WrongProtocol
-            | Fault::Timeout(_) => {
-                tracing::warn!(listener = %self.settings.name, to = %self.settings.connect_to,
-                    %fault, "server not reached");
-                return;
-            }
+            _ => return,
         };
         let local_id = self.contexts.load().own().map(|own| own.id.to_string());
         let line = Decision {
@@ -247,7 +242,7 @@ impl Application {
             respond::leave_out_body(&mut response);
         }
         let last = self.activity.is_retired() || self.ambiguity.is_raised();
-        dress(&mut response, running, http1, last);
+        dress(&mut response, &request_id, running, http1, last);
         response
     }
 

@@ -1,6 +1,7 @@
 //! What the connections of one worker share: its audit lines, its counters, its tasks.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
@@ -11,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::fault::Fault;
 use crate::authz::{Claims, Denial, Permit, Tenant};
-use crate::net::Flow;
+use crate::net::{Flow, Target};
 use crate::telemetry::audit::{self, Handle, Record, Source, WriteError};
 use crate::telemetry::metrics::{
     self, ConnectionResult, OpenConnection, UpstreamResult, WorkerMetrics,
@@ -21,6 +22,9 @@ use crate::tls::SvidError;
 
 /// How long a request waits for the audit log to take its line before it is refused.
 const AUDIT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often one listener's troubles are told at most.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(1);
 
 /// How a request may end, for the metrics: `allowed`, a refusal's reason, or a fault's code.
 pub const OUTCOMES: &[&str] = &[
@@ -68,6 +72,8 @@ pub struct Worker {
     tasks: TaskTracker,
     /// The listener's place in the metrics.
     listener: usize,
+    complained: Cell<Option<Instant>>,
+    unsaid: Cell<u64>,
 }
 
 /// What one accepted connection occupies for as long as it is open, whatever it speaks, and the
@@ -173,7 +179,8 @@ impl Worker {
         tasks: TaskTracker,
         listener: usize,
     ) -> Rc<Self> {
-        Rc::new(Self { audit, metrics, tasks, listener })
+        let complained = Cell::new(None);
+        Rc::new(Self { audit, metrics, tasks, listener, complained, unsaid: Cell::new(0) })
     }
 
     /// Runs a task that shutdown waits for.
@@ -203,6 +210,19 @@ impl Worker {
             tracing::error!(%error, "audit line not taken, the request is refused");
             Fault::AuditUnavailable
         })
+    }
+
+    /// Tells the operator that the other end is in trouble: once a second at most, and how many
+    /// times more it happened in between.
+    pub(super) fn complain(&self, listener: &str, to: &Target, request_id: &str, fault: &Fault) {
+        if self.complained.get().is_some_and(|last| last.elapsed() < COMPLAIN_EVERY) {
+            self.unsaid.set(self.unsaid.get() + 1);
+            return;
+        }
+        self.complained.set(Some(Instant::now()));
+        let cause = fault.cause();
+        let unsaid = self.unsaid.take();
+        tracing::warn!(listener, %to, request_id, %fault, cause, unsaid, "not carried out");
     }
 
     /// Counts one finished decision, and the time to the head of its answer.
