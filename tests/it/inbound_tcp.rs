@@ -106,12 +106,9 @@ async fn a_large_transfer_arrives_whole_both_ways_at_once() {
 #[tokio::test]
 async fn not_a_byte_of_a_refused_caller_reaches_the_application() {
     let world = shop_and_orders().await;
-    let mut raw = world.from("crawler").tcp("orders").await;
-
-    // It may take a moment to be told.
-    raw.try_send("let me in").await.ok();
-
-    raw.rest().await.expect_err("a refusal looks like an empty answer");
+    let said =
+        async { world.from("crawler").try_tcp("orders").await?.rest_after("let me in").await };
+    said.await.expect_err("a refusal looks like an empty answer");
     world.assert_refused("orders", "insufficient_scope").await;
     let line = world.audit("orders").only("insufficient_scope").await;
     assert_eq!(line.source.spiffe_id, Some(world.id("crawler")));
@@ -122,11 +119,9 @@ async fn not_a_byte_of_a_refused_caller_reaches_the_application() {
 async fn a_stranger_without_the_scope_is_refused_as_well() {
     let world = shop_and_orders().await;
     let peer = world.as_tcp_peer(&world.id("crawler"), "orders");
-    let mut raw = Raw::new(peer.connect(&[]).await.unwrap());
+    let raw = Raw::new(peer.connect(&[]).await.unwrap());
 
-    raw.try_send("let me in").await.ok();
-
-    raw.rest().await.expect_err("a refusal looks like an empty answer");
+    raw.rest_after("let me in").await.expect_err("a refusal looks like an empty answer");
     world.assert_refused("orders", "insufficient_scope").await;
     assert_eq!(world.tcp_app("orders").bytes(), 0);
 }
@@ -207,10 +202,10 @@ async fn an_application_that_is_down_is_no_clean_end_for_the_caller() {
     })
     .await;
 
-    for mut raw in two_callers(&world).await {
-        raw.try_send("hello").await.ok();
-        raw.rest().await.expect_err("nobody was there, and it looks finished");
-    }
+    let ours = async { world.from("shop").try_tcp("orders").await?.rest_after("hello").await };
+    ours.await.expect_err("nobody was there, and it looks finished");
+    let directly = direct(&world).await.rest_after("hello").await;
+    directly.expect_err("nobody was there, and it looks finished");
     // They were permitted: that is what the audit log is about.
     world.audit("orders").nth("allowed", 2).await;
 }

@@ -219,6 +219,13 @@ impl Raw {
         Ok(rest)
     }
 
+    /// The same after something was said. A socket tells only once that it was torn, be it to
+    /// the writer or to the reader, and looks finished from then on.
+    pub async fn rest_after(mut self, bytes: impl AsRef<[u8]>) -> io::Result<Vec<u8>> {
+        self.try_send(bytes).await?;
+        self.rest().await
+    }
+
     /// What came before the other side ended, in order or not.
     pub async fn last_words(&mut self) -> String {
         let mut heard = Vec::new();

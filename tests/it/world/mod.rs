@@ -19,6 +19,7 @@ pub mod tcp_app;
 pub mod wait;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -289,11 +290,16 @@ impl Caller<'_> {
 
     /// Bytes as they are, to the HTTP listener.
     pub async fn raw(&self, destination: &str) -> Raw {
-        dial(self.0.outbound(destination, "http")).await
+        dial(self.0.outbound(destination, "http")).await.unwrap()
     }
 
     /// A raw stream to a TCP service.
     pub async fn tcp(&self, destination: &str) -> Raw {
+        self.try_tcp(destination).await.unwrap()
+    }
+
+    /// A sidecar that hangs up at once may do so while its caller still connects.
+    pub async fn try_tcp(&self, destination: &str) -> io::Result<Raw> {
         dial(self.0.outbound(destination, "tcp")).await
     }
 
@@ -303,13 +309,13 @@ impl Caller<'_> {
     }
 }
 
-async fn dial(listen: &Listen) -> Raw {
-    match listen {
+async fn dial(listen: &Listen) -> io::Result<Raw> {
+    Ok(match listen {
         Listen::Tcp(address) => {
-            let stream = TcpStream::connect(address).await.unwrap();
-            stream.set_nodelay(true).unwrap();
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
             Raw::new(stream)
         }
-        Listen::Unix(path) => Raw::new(UnixStream::connect(path).await.unwrap()),
-    }
+        Listen::Unix(path) => Raw::new(UnixStream::connect(path).await?),
+    })
 }
