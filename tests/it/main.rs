@@ -27,6 +27,7 @@ mod attacks;
 mod authorization;
 mod rotation;
 mod policy_reload;
+mod bounds;
 mod drain;
 mod health_metrics;
 mod cli;

@@ -128,6 +128,9 @@ impl World {
         if spec.agent_is_down {
             socket.stop().await;
         }
+        if spec.audit_disk_is_full {
+            std::os::unix::fs::symlink("/dev/full", folder.join("audit.jsonl")).unwrap();
+        }
         let policy = PolicyFolder::new(folder.join("policy"), identities.clone());
         let configuration = Surroundings {
             spec: &spec,

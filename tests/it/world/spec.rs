@@ -24,6 +24,7 @@ pub struct Spec {
     pub drain: &'static str,
     pub unix: Unix,
     pub agent_is_down: bool,
+    pub audit_disk_is_full: bool,
 }
 
 /// Which of its places are Unix sockets.
@@ -64,6 +65,7 @@ impl Spec {
             drain: "10s",
             unix: Unix::default(),
             agent_is_down: false,
+            audit_disk_is_full: false,
         }
     }
 
@@ -182,6 +184,11 @@ impl Spec {
         self
     }
 
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
+        self
+    }
+
     pub fn drain(mut self, limit: &'static str) -> Self {
         self.drain = limit;
         self
@@ -195,6 +202,12 @@ impl Spec {
     /// It starts before its agent does.
     pub fn agent_is_down(mut self) -> Self {
         self.agent_is_down = true;
+        self
+    }
+
+    /// Its audit log takes no line until the file is taken away.
+    pub fn audit_disk_is_full(mut self) -> Self {
+        self.audit_disk_is_full = true;
         self
     }
 }
