@@ -1,4 +1,4 @@
-//! How a spliced stream ends: in order when both sides said so, by a reset in every other case, so
+//! How a raw stream ends: in order when both sides said so, by a reset in every other case, so
 //! that nobody takes a torn stream for a finished one.
 
 use std::time::Duration;

@@ -104,6 +104,10 @@ impl RequestFraming {
             return Ok(&[]);
         };
         let (piece, rest) = bytes.split_at(end);
+        if self.line.len() + piece.len() > LONGEST_LINE {
+            self.state = State::Opaque;
+            return Ok(&[]);
+        }
         if self.line.is_empty() {
             self.complete(piece)?;
         } else {
@@ -285,6 +289,18 @@ mod tests {
     fn http2_is_left_alone() {
         let text = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}";
         assert_eq!(observe(text), Ok(State::Opaque));
+    }
+
+    #[test]
+    fn a_line_is_too_long_however_it_is_cut() {
+        let text = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(LONGEST_LINE));
+        let mut whole = RequestFraming::new();
+        whole.observe(text.as_bytes()).unwrap();
+        let mut cut = RequestFraming::new();
+        for piece in text.as_bytes().chunks(1_000) {
+            cut.observe(piece).unwrap();
+        }
+        assert_eq!((whole.state, cut.state), (State::Opaque, State::Opaque));
     }
 
     proptest! {
