@@ -18,6 +18,8 @@
 
 // Ground: knows nothing of the product.
 pub mod live;
+pub mod secret;
+pub mod files;
 pub mod net;
 pub mod telemetry;
 // One outside thing each.

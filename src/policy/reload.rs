@@ -1,31 +1,24 @@
 //! Follows the policy on disk. The new whole is checked and compiled aside, then swapped in; a
 //! candidate that is refused changes nothing, and is told once.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::sync::mpsc;
-use tokio::time::MissedTickBehavior;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::engine::Policy;
 use super::error::LoadError;
 use super::source::{self, Source};
 use super::{Settings, compile};
+use crate::files::Follow;
 use crate::live::{Live, Publisher, live};
 
-/// Changes come in bursts: several files, or a rename after a write.
 /// How often a folder that keeps changing is read again before it is taken as it is.
 const SETTLE_TRIES: usize = 10;
-const DEBOUNCE: Duration = Duration::from_millis(50);
-/// For file systems that tell nothing. With the time to compile, a change is live within a second.
-const POLL_INTERVAL: Duration = Duration::from_millis(500);
-const FINGERPRINT_ENTRIES_MAX: usize = 10_000;
-const FINGERPRINT_DEPTH_MAX: usize = 16;
+/// Between two of these readings.
+const SETTLE_PAUSE: Duration = Duration::from_millis(50);
 
 /// How it stands with the policy on disk.
 #[derive(Debug, Clone)]
@@ -65,9 +58,6 @@ enum Tried {
     Unreadable(String),
 }
 
-/// Enough to notice that something changed, without reading it.
-type Fingerprint = Vec<(PathBuf, Option<SystemTime>, u64, u64)>;
-
 impl Follower {
     fn new(settings: Settings, first: Policy) -> (Self, Live<Policy>, Live<PolicyStatus>) {
         let now = SystemTime::now();
@@ -84,35 +74,11 @@ impl Follower {
     }
 
     async fn run(mut self) {
-        // One place: more than "something happened" need not be remembered.
-        let (told, mut happened) = mpsc::channel(1);
-        let mut watcher = follow(&self.path, &told);
-        let mut poll = tokio::time::interval(POLL_INTERVAL);
-        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // Nothing yet, so that a change since the first load is noticed at once.
-        let mut seen = Fingerprint::new();
+        // The first change is told at once: it may have come since the first load.
+        let mut follow = Follow::tree(self.path.clone());
         loop {
-            let by_event = tokio::select! {
-                event = happened.recv() => event.is_some(),
-                _ = poll.tick() => false,
-            };
-            if by_event {
-                tokio::time::sleep(DEBOUNCE).await;
-                while happened.try_recv().is_ok() {}
-            }
-            let path = self.path.clone();
-            let Ok(now) = tokio::task::spawn_blocking(move || fingerprint(&path)).await else {
-                continue;
-            };
-            if now == seen && !by_event {
-                continue;
-            }
+            follow.changed().await;
             self.attempt().await;
-            if now != seen {
-                // The folder may be another one now, which the old watch does not reach.
-                drop(std::mem::replace(&mut watcher, follow(&self.path, &told)));
-                seen = now;
-            }
         }
     }
 
@@ -195,7 +161,7 @@ impl Candidate {
         // A set that is still being written may well compile without the half that is to come.
         let mut source = source;
         for _ in 0..SETTLE_TRIES {
-            thread::sleep(DEBOUNCE);
+            thread::sleep(SETTLE_PAUSE);
             match source::read(path) {
                 Ok(again) if again.revision == source.revision => break,
                 Ok(again) => source = again,
@@ -210,71 +176,6 @@ impl Candidate {
             Err(error) => Self::Refused(revision, error.full()),
         }
     }
-}
-
-/// `None` when the system cannot tell; then only polling is left.
-fn follow(path: &Path, told: &mpsc::Sender<()>) -> Option<RecommendedWatcher> {
-    let told = told.clone();
-    let tell = move |event: notify::Result<Event>| {
-        // Reading counts as access, and we read ourselves.
-        if !event.is_ok_and(|event| matches!(event.kind, EventKind::Access(_))) {
-            // Full is fine: one is waiting already.
-            let _ = told.try_send(());
-        }
-    };
-    let made = notify::recommended_watcher(tell).and_then(|mut watcher| {
-        watcher.watch(path, RecursiveMode::Recursive)?;
-        Ok(watcher)
-    });
-    match made {
-        Ok(watcher) => Some(watcher),
-        Err(error) => {
-            warn!("changes of the policy are noticed by polling only: {error}");
-            None
-        }
-    }
-}
-
-/// What cannot be listed or looked at is left out; it comes up as an error when it is read.
-fn fingerprint(path: &Path) -> Fingerprint {
-    let mut found = Fingerprint::new();
-    let mut folders = vec![(path.to_owned(), 0)];
-    note(path, &mut found);
-    while let Some((folder, depth)) = folders.pop() {
-        let Ok(entries) = fs::read_dir(&folder) else { continue };
-        for entry in entries.flatten() {
-            if found.len() >= FINGERPRINT_ENTRIES_MAX {
-                break;
-            }
-            let path = entry.path();
-            let hidden = entry.file_name().to_string_lossy().starts_with('.');
-            if !hidden && note(&path, &mut found) && depth < FINGERPRINT_DEPTH_MAX {
-                folders.push((path, depth + 1));
-            }
-        }
-    }
-    found.sort();
-    found
-}
-
-/// Whether it is a folder.
-fn note(path: &Path, found: &mut Fingerprint) -> bool {
-    let Ok(metadata) = fs::metadata(path) else {
-        found.push((path.to_owned(), None, 0, 0));
-        return false;
-    };
-    found.push((path.to_owned(), metadata.modified().ok(), metadata.len(), inode(&metadata)));
-    metadata.is_dir()
-}
-
-#[cfg(unix)]
-fn inode(metadata: &fs::Metadata) -> u64 {
-    std::os::unix::fs::MetadataExt::ino(metadata)
-}
-
-#[cfg(not(unix))]
-fn inode(_metadata: &fs::Metadata) -> u64 {
-    0
 }
 
 #[cfg(test)]
