@@ -19,6 +19,7 @@
 // Ground: knows nothing of the product.
 pub mod live;
 pub mod secret;
+pub mod workload_api;
 pub mod files;
 pub mod net;
 pub mod telemetry;

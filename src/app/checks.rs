@@ -60,6 +60,7 @@ impl Sources {
                     });
                 }
             }
+            AgentState::Absent => {}
             AgentState::Starting | AgentState::Denied | AgentState::Expired => {
                 reasons.push(identity_reason(&status));
             }
@@ -120,6 +121,7 @@ fn identity_reason(status: &AgentStatus) -> Reason {
         AgentState::Denied => ("identity_denied", "the agent gives this workload no identity"),
         AgentState::Expired => ("identity_expired", "the SVID has run out"),
         AgentState::Stale => ("identity_stale", "the agent is silent, the SVID still holds"),
+        AgentState::Absent => ("identity_absent", "no Workload API is configured"),
         AgentState::Fresh => ("identity_fresh", "the SVID is fresh"),
     };
     let message = match &status.detail {

@@ -23,7 +23,8 @@ pub(super) struct Arguments {
     /// A further trust domain with an authority of its own, federated with all others.
     #[arg(long = "federate", value_name = "NAME")]
     federate: Vec<String>,
-    /// How long each SVID lives; a new one is given at half of that.
+    /// How long each SVID lives; a new one is given at half of that. JWT-SVIDs, given on request,
+    /// live for five minutes at most.
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = crate::config::parse_duration)]
     ttl: Duration,
 }
@@ -45,6 +46,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     for (id, socket) in &settings.workloads {
         tell(&format!("  {id} at unix://{}", socket.display()));
     }
+    tell("each gets X.509-SVIDs, JWT-SVIDs for any audience, and the trust bundles of both");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         tokio::select! {

@@ -106,6 +106,7 @@ fn identity(
         hint: file.hint.clone(),
         federates_with: federates_with?,
         danger_accept_dev_agent: file.danger_accept_dev_agent?,
+        jwt_bundles: false,
     })
 }
 

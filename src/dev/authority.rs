@@ -9,22 +9,29 @@ use rcgen::{
     KeyPair, KeyUsagePurpose, SanType, SerialNumber,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use serde_json::{Value, json};
 use spiffe::{SpiffeId, TrustDomain};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
 use super::error::DevError;
+use super::jws::{PublicKey, SigningKey, jwks};
+use crate::secret::Secret;
 
 /// The organization in the subject of every certificate made here. `identity` knows an authority
 /// of the development agent by it.
 pub const DEV_AGENT_MARKER: &str = "sidegate dev-agent, not for production";
 
-/// How long an authority's own certificate is valid, both ways from its making.
-const CA_LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
-const CA_BACKDATE: Duration = Duration::from_secs(24 * 3600);
+/// How the `kid` of every key for JWT-SVIDs made here begins. `identity` knows both bundles and
+/// tokens of the development agent by it.
+pub const DEV_KEY_PREFIX: &str = "sidegate-dev-agent/";
 
-/// How far an SVID is backdated at most, for clocks that differ a little.
-const BACKDATE: Duration = Duration::from_secs(5);
+/// How long an authority's own certificate is valid, both ways from its making.
+pub(super) const CA_LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
+pub(super) const CA_BACKDATE: Duration = Duration::from_secs(24 * 3600);
+
+/// How far a certificate is backdated at most, for clocks that differ a little.
+pub(super) const BACKDATE: Duration = Duration::from_secs(5);
 
 /// One trust domain's authority. Clones are the same authority.
 #[derive(Clone)]
@@ -44,6 +51,8 @@ struct Keys {
     made: u32,
     current: CertifiedIssuer<'static, KeyPair>,
     old: Vec<CertificateDer<'static>>,
+    jwt: SigningKey,
+    old_jwt: Vec<PublicKey>,
 }
 
 /// An X.509-SVID and its key, as the Workload API delivers them.
@@ -59,9 +68,10 @@ pub struct Issued {
 impl Authority {
     pub fn new(trust_domain: TrustDomain) -> Result<Self, DevError> {
         let current = certify(&trust_domain, 1)?;
+        let jwt = SigningKey::generate(DEV_KEY_PREFIX)?;
         Ok(Self(Arc::new(Shared {
             trust_domain,
-            keys: Mutex::new(Keys { made: 1, current, old: Vec::new() }),
+            keys: Mutex::new(Keys { made: 1, current, old: Vec::new(), jwt, old_jwt: Vec::new() }),
             bells: Mutex::default(),
         })))
     }
@@ -106,23 +116,30 @@ impl Authority {
         Ok(())
     }
 
-    /// Signs with a new key from now on. The old certificate stays in the trust bundle until
-    /// [`Authority::forget_old`].
+    /// Signs with new keys from now on. The old certificate and the old key for JWT-SVIDs stay in
+    /// the trust bundles until [`Authority::forget_old`].
     pub fn rotate(&self) -> Result<(), DevError> {
         {
             let mut keys = self.keys();
             keys.made += 1;
             let new = certify(self.trust_domain(), keys.made)?;
+            let new_jwt = SigningKey::generate(DEV_KEY_PREFIX)?;
             let old = std::mem::replace(&mut keys.current, new);
             keys.old.push(old.der().clone());
+            let old_jwt = std::mem::replace(&mut keys.jwt, new_jwt);
+            keys.old_jwt.push(old_jwt.public().clone());
         }
         self.ring();
         Ok(())
     }
 
-    /// Takes all but the current certificate out of the trust bundle.
+    /// Takes all but the current certificate and key out of the trust bundles.
     pub fn forget_old(&self) {
-        self.keys().old.clear();
+        {
+            let mut keys = self.keys();
+            keys.old.clear();
+            keys.old_jwt.clear();
+        }
         self.ring();
     }
 
@@ -137,7 +154,24 @@ impl Authority {
         self.bundle().iter().flat_map(|certificate| certificate.iter().copied()).collect()
     }
 
-    /// `bell` rings whenever the trust bundle changes, for as long as its owner lives.
+    /// The JWT trust bundle as the Workload API delivers it: a JWK set, the current key first.
+    pub fn jwt_bundle(&self) -> String {
+        jwks(self.jwt_keys().iter(), &[("use", "jwt-svid")])
+    }
+
+    pub(super) fn jwt_keys(&self) -> Vec<PublicKey> {
+        let keys = self.keys();
+        std::iter::once(keys.jwt.public()).chain(&keys.old_jwt).cloned().collect()
+    }
+
+    pub(super) fn sign_jwt(&self, claims: &Value) -> Result<Secret, DevError> {
+        let keys = self.keys();
+        // No other header (JWT-SVID section 2).
+        let header = json!({ "alg": "ES256", "kid": keys.jwt.kid(), "typ": "JWT" });
+        keys.jwt.sign(&header.to_string(), &claims.to_string())
+    }
+
+    /// `bell` rings whenever a trust bundle changes, for as long as its owner lives.
     pub(super) fn tell(&self, bell: &Arc<Bell>) {
         let mut bells = lock(&self.0.bells);
         bells.retain(|known| known.strong_count() > 0);
@@ -177,20 +211,26 @@ fn certify(
     Ok(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?)
 }
 
-/// What all certificates here have in common.
+/// What all certificates of SPIFFE have in common here.
 fn subject(
     uri: &str,
     not_before: SystemTime,
     not_after: SystemTime,
 ) -> Result<CertificateParams, DevError> {
+    let mut params = certificate(not_before, not_after);
+    params.subject_alt_names = vec![SanType::URI(uri.try_into()?)];
+    Ok(params)
+}
+
+/// What all certificates here have in common.
+pub(super) fn certificate(not_before: SystemTime, not_after: SystemTime) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::OrganizationName, DEV_AGENT_MARKER);
-    params.subject_alt_names = vec![SanType::URI(uri.try_into()?)];
     params.serial_number = Some(serial());
     params.not_before = OffsetDateTime::from(not_before);
     params.not_after = OffsetDateTime::from(not_after);
-    Ok(params)
+    params
 }
 
 /// Random and positive: the first byte is neither zero nor negative (RFC 5280 section 4.1.2.2).

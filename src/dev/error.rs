@@ -11,6 +11,15 @@ pub enum DevError {
     #[error("cannot make a key or certificate")]
     Certificate(#[from] rcgen::Error),
 
+    #[error("cannot make a key for tokens, or sign with it")]
+    Key(#[from] aws_lc_rs::error::Unspecified),
+
+    #[error("a token's claims must be a JSON object")]
+    Claims,
+
+    #[error("a JWT-SVID needs an audience")]
+    NoAudience,
+
     #[error("SPIFFE ID `{id}` is not of the trust domain `{trust_domain}`")]
     ForeignId { id: SpiffeId, trust_domain: TrustDomain },
 

@@ -19,8 +19,8 @@ use tokio::task::JoinSet;
 use tonic::codegen::Service;
 
 use super::error::DevError;
-use super::pb::spiffe_workload_api_server::SpiffeWorkloadApiServer;
 use super::streams::Desk;
+use crate::workload_api::pb::spiffe_workload_api_server::SpiffeWorkloadApiServer;
 
 const BACKLOG: i32 = 128;
 const MAX_CONNECTIONS: usize = 256;

@@ -12,10 +12,12 @@ use tonic::{Request, Response, Status};
 
 use super::authority::{Authority, Bell, lock, ring};
 use super::error::DevError;
-use super::pb::spiffe_workload_api_server::SpiffeWorkloadApi;
-use super::pb::{
-    JwtBundlesRequest, JwtBundlesResponse, JwtsvidRequest, JwtsvidResponse, X509BundlesRequest,
-    X509BundlesResponse, X509svid, X509svidRequest, X509svidResponse,
+use super::jwt_svids::{as_struct, judge};
+use crate::workload_api::pb::spiffe_workload_api_server::SpiffeWorkloadApi;
+use crate::workload_api::pb::{
+    JwtBundlesRequest, JwtBundlesResponse, Jwtsvid, JwtsvidRequest, JwtsvidResponse,
+    ValidateJwtsvidRequest, ValidateJwtsvidResponse, X509BundlesRequest, X509BundlesResponse,
+    X509svid, X509svidRequest, X509svidResponse,
 };
 
 /// The wording of SPIRE, which clients know.
@@ -160,6 +162,46 @@ impl Desk {
         (X509BundlesResponse { crl: Vec::new(), bundles }, None)
     }
 
+    /// Our own authority, then the federated ones.
+    fn authorities(&self) -> Vec<Authority> {
+        let home = &self.0.home;
+        std::iter::once(&home.authority).chain(lock(&home.federated).values()).cloned().collect()
+    }
+
+    fn jwt_bundles(&self) -> (JwtBundlesResponse, Option<Instant>) {
+        let authorities = self.authorities().into_iter();
+        let bundles = authorities
+            .map(|it| (it.trust_domain().id_string(), it.jwt_bundle().into_bytes()))
+            .collect();
+        (JwtBundlesResponse { bundles }, None)
+    }
+
+    /// Of every identity of the workload, or of the one that is asked for.
+    fn jwt_svids(&self, request: &JwtsvidRequest) -> Result<JwtsvidResponse, Status> {
+        let ttl = lock(&self.0.state).ttl;
+        let (wanted, now) = (&request.spiffe_id, SystemTime::now());
+        let mut svids = Vec::new();
+        for (id, hint) in &self.0.ids {
+            let spiffe_id = id.to_string();
+            if !wanted.is_empty() && *wanted != spiffe_id {
+                continue;
+            }
+            let token = match self.0.home.authority.issue_jwt(id, &request.audience, now, ttl) {
+                Ok(token) => token,
+                Err(error @ DevError::NoAudience) => {
+                    return Err(Status::invalid_argument(error.to_string()));
+                }
+                Err(error) => return Err(Status::internal(error.to_string())),
+            };
+            let hint = hint.clone().unwrap_or_default();
+            svids.push(Jwtsvid { spiffe_id, svid: token.expose().to_owned(), hint });
+        }
+        match svids.is_empty() {
+            true => Err(Status::permission_denied(NO_IDENTITY)),
+            false => Ok(JwtsvidResponse { svids }),
+        }
+    }
+
     /// The checks before any answer (Workload Endpoint section 3); a hung agent stops here.
     async fn admit<T>(&self, request: &Request<T>) -> Result<(), Status> {
         let header = request.metadata().get("workload.spiffe.io");
@@ -279,7 +321,7 @@ impl SpiffeWorkloadApi for Desk {
         request: Request<JwtsvidRequest>,
     ) -> Result<Response<JwtsvidResponse>, Status> {
         self.admit(&request).await?;
-        Err(Status::unimplemented("the development agent issues X.509-SVIDs only"))
+        self.jwt_svids(request.get_ref()).map(Response::new)
     }
 
     async fn fetch_jwt_bundles(
@@ -287,6 +329,18 @@ impl SpiffeWorkloadApi for Desk {
         request: Request<JwtBundlesRequest>,
     ) -> Result<Response<Self::FetchJWTBundlesStream>, Status> {
         self.admit(&request).await?;
-        Err(Status::unimplemented("the development agent has no JWT trust bundles"))
+        Ok(Response::new(self.stream(|desk| Ok(desk.jwt_bundles()))))
+    }
+
+    async fn validate_jwtsvid(
+        &self,
+        request: Request<ValidateJwtsvidRequest>,
+    ) -> Result<Response<ValidateJwtsvidResponse>, Status> {
+        self.admit(&request).await?;
+        let ValidateJwtsvidRequest { audience, svid } = request.get_ref();
+        let (id, claims) = judge(svid, audience, &self.authorities(), SystemTime::now())
+            .ok_or_else(|| Status::invalid_argument("the JWT-SVID does not hold"))?;
+        let claims = Some(as_struct(claims));
+        Ok(Response::new(ValidateJwtsvidResponse { spiffe_id: id.to_string(), claims }))
     }
 }

@@ -15,8 +15,10 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
-use super::pb::{JwtsvidRequest, JwtsvidResponse, X509BundlesRequest, X509BundlesResponse};
 use super::{AgentSettings, Authority, DEV_AGENT_MARKER, DevError, Workload, WorkloadApi};
+use crate::workload_api::pb::{X509BundlesRequest, X509BundlesResponse};
+
+mod tokens;
 
 const TTL: Duration = Duration::from_secs(3600);
 
@@ -113,8 +115,10 @@ fn an_authority_vouches_for_workloads_of_its_own_trust_domain_only() {
 fn debug_output_shows_no_key() {
     let authority = authority("example.org");
     let issued = authority.issue(&id("spiffe://example.org/a"), SystemTime::now(), TTL).unwrap();
-    let shown = format!("{issued:?} {authority:?} {:?}", WorkloadApi::new(authority.clone()));
-    assert!(!shown.contains("key"), "{shown}");
+    let token = authority.issue_jwt(&issued.id, &["x".to_owned()], SystemTime::now(), TTL).unwrap();
+    let api = WorkloadApi::new(authority.clone());
+    let shown = format!("{issued:?} {authority:?} {api:?} {token:?}");
+    assert!(!shown.contains("key") && !shown.contains(token.expose()), "{shown}");
 }
 
 #[tokio::test]
@@ -151,20 +155,6 @@ async fn trust_bundles_are_streamed_by_trust_domain() {
     socket.stop().await;
     assert!(stream.message().await.is_err());
     socket.until_streams(|count| count == 0).await;
-}
-
-#[tokio::test]
-async fn jwt_svids_are_refused_with_a_reason() {
-    let folder = tempfile::tempdir().unwrap();
-    let api = WorkloadApi::new(authority("example.org"));
-    let socket = api.serve(folder.path().join("s"), orders()).unwrap();
-    let call = PathAndQuery::from_static("/SpiffeWorkloadAPI/FetchJWTSVID");
-    let codec = ProstCodec::<JwtsvidRequest, JwtsvidResponse>::default();
-    let request = asked(JwtsvidRequest::default(), Some("true"));
-    let answer = client(socket.path()).await.unary(request, call, codec).await;
-    let refused = answer.map(drop).unwrap_err();
-    assert_eq!(refused.code(), Code::Unimplemented);
-    assert!(refused.message().contains("X.509-SVIDs only"));
 }
 
 #[tokio::test]

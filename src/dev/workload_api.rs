@@ -15,9 +15,9 @@ use tokio::task::JoinHandle;
 
 use super::authority::{Authority, lock, ring};
 use super::error::DevError;
-use super::pb::spiffe_workload_api_server::SpiffeWorkloadApiServer;
 use super::socket::{self, SocketFile};
 use super::streams::{Desk, Home, Mode};
+use crate::workload_api::pb::spiffe_workload_api_server::SpiffeWorkloadApiServer;
 
 /// Below this the whole seconds of certificates leave no room to rotate in.
 const SHORTEST_LIFE: Duration = Duration::from_secs(2);

@@ -46,6 +46,8 @@ pub enum AgentState {
     Denied,
     /// The SVID has run out: nothing is used any more.
     Expired,
+    /// No Workload API is configured.
+    Absent,
 }
 
 /// An [`AgentState`] with since when and why.
@@ -91,7 +93,7 @@ impl AgentStatus {
 
 impl AgentState {
     /// Every state's word.
-    pub const WORDS: &[&str] = &["starting", "fresh", "stale", "denied", "expired"];
+    pub const WORDS: &[&str] = &["starting", "fresh", "stale", "denied", "expired", "absent"];
 
     /// The word used in readiness, metrics and logs.
     pub fn as_str(self) -> &'static str {
@@ -101,6 +103,7 @@ impl AgentState {
             Self::Stale => "stale",
             Self::Denied => "denied",
             Self::Expired => "expired",
+            Self::Absent => "absent",
         }
     }
 }

@@ -52,6 +52,7 @@ mod tests {
                 hint: hint.map(str::to_owned),
                 federates_with: Vec::new(),
                 danger_accept_dev_agent: false,
+                jwt_bundles: false,
             };
             assert_eq!(select(&offers, &settings), wanted, "{id:?} {hint:?}");
             assert_eq!(select(&[], &settings), None);

@@ -3,7 +3,6 @@
 //! Written on the bare client of the `spiffe` crate, because its ready-made source neither
 //! notices an agent that hangs nor tells that one is gone.
 
-use std::error::Error;
 use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
@@ -11,41 +10,15 @@ use spiffe::transport::{Endpoint as SpiffeEndpoint, GrpcStatusCode, TransportErr
 use spiffe::{WorkloadApiClient, WorkloadApiError, X509Context};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_stream::{Stream, StreamExt};
-use tonic::transport::{Channel, Endpoint as ChannelEndpoint};
 
 use super::backoff::Backoff;
+use super::channel::{Timing, dial, no_answer, root};
 use super::endpoint::{Endpoint, SourceError};
+use super::jwt::JwtSvids;
+use super::jwt_bundles;
 use super::standing::Standing;
 use super::update::{Refusal, read};
 use super::{Identity, Settings};
-
-/// How patient we are with an agent. Tests are less so.
-#[derive(Debug, Clone)]
-pub(super) struct Timing {
-    pub(super) backoff_first: Duration,
-    pub(super) backoff_most: Duration,
-    /// From the attempt to connect to the first message.
-    pub(super) first_answer: Duration,
-    /// After an answer that trying again will hardly change.
-    pub(super) rejected: Duration,
-    /// Without an SVID to time it by, a silent stream is opened anew after this.
-    pub(super) silence: Duration,
-}
-
-impl Timing {
-    pub(super) const DEFAULT: Self = Self {
-        backoff_first: Duration::from_millis(200),
-        backoff_most: Duration::from_secs(10),
-        first_answer: Duration::from_secs(10),
-        rejected: Duration::from_secs(30),
-        silence: Duration::from_secs(60),
-    };
-}
-
-/// HTTP/2 pings find a frozen agent. Servers built on gRPC for Go, SPIRE's agent among them,
-/// hang up on clients that ping more often than every five minutes.
-const PING_INTERVAL: Duration = Duration::from_secs(330);
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The wall clock may jump, and timers do not: it is looked at this often.
 const GLANCE: Duration = Duration::from_secs(30);
@@ -61,7 +34,13 @@ pub(super) fn start_with(settings: Settings, timing: Timing) -> Result<Identity,
     if endpoint.is_exposed() {
         tracing::warn!(%endpoint, "keys travel in plaintext to a Workload API on another machine");
     }
-    let (standing, identity) = Standing::new(SystemTime::now());
+    let (standing, mut identity) = Standing::new(SystemTime::now());
+    identity.jwt_svids = JwtSvids::new(&settings, endpoint.clone(), timing.call);
+    if settings.jwt_bundles {
+        let material = identity.material.clone();
+        identity.jwt_bundles =
+            jwt_bundles::follow(settings.clone(), endpoint.clone(), timing.clone(), material);
+    }
     tokio::spawn(Source { settings, endpoint, timing, standing }.run());
     Ok(identity)
 }
@@ -218,22 +197,6 @@ async fn open(
     }
 }
 
-async fn dial(
-    endpoint: &Endpoint,
-    connect_timeout: Duration,
-) -> Result<Channel, tonic::transport::Error> {
-    let uri = match endpoint {
-        Endpoint::Unix(_) => endpoint.to_string(),
-        Endpoint::Tcp(address) => format!("http://{address}"),
-    };
-    ChannelEndpoint::from_shared(uri)?
-        .connect_timeout(connect_timeout)
-        .http2_keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_TIMEOUT)
-        .connect()
-        .await
-}
-
 impl End {
     /// The stream was never up.
     fn lost(detail: String) -> Self {
@@ -263,19 +226,6 @@ impl End {
             error => Err(format!("update discarded: {error}")),
         }
     }
-}
-
-fn no_answer(waited: Duration) -> String {
-    format!("the agent gave no answer within {} s", waited.as_secs_f32())
-}
-
-/// The innermost cause says what is wrong; the layers around it say "transport error".
-fn root(error: &dyn Error) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
 }
 
 #[cfg(test)]

@@ -10,15 +10,14 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::Identity;
+use super::channel::line;
+use super::jwt::{JwtBundles, JwtSvids};
 use super::material::{AgentState, AgentStatus, Material, Svid};
 use super::update::Update;
-use crate::live::{Publisher, live};
+use crate::live::{Live, Publisher, live};
 
 /// Certificate times are whole seconds; a renewal is not late for that.
 const ROUNDING: Duration = Duration::from_secs(1);
-
-/// What is left of what an agent says, in a status.
-const MAX_DETAIL: usize = 300;
 
 #[derive(Debug)]
 pub(super) struct Standing {
@@ -35,7 +34,12 @@ impl Standing {
         let (held, told) = (Material::nothing(), AgentStatus::starting(now));
         let (material, live_material) = live(held.clone());
         let (status, live_status) = live(told.clone());
-        let identity = Identity { material: live_material, status: live_status };
+        let identity = Identity {
+            material: live_material,
+            status: live_status,
+            jwt_bundles: Live::fixed(JwtBundles::new()),
+            jwt_svids: JwtSvids::absent(),
+        };
         (Self { material, status, held, told, blamed: None }, identity)
     }
 
@@ -96,7 +100,7 @@ impl Standing {
             // The agent's last word is still that we are nobody, and that is worth more to the
             // operator than that it is silent now.
             AgentState::Denied => return self.publish(),
-            state @ (AgentState::Starting | AgentState::Expired) => state,
+            state @ (AgentState::Starting | AgentState::Expired | AgentState::Absent) => state,
         };
         self.remark(state, line(detail), now);
     }
@@ -173,7 +177,7 @@ impl Standing {
             AgentState::Starting | AgentState::Fresh | AgentState::Stale => {
                 tracing::warn!(state, generation, not_after, detail, "Workload API");
             }
-            AgentState::Denied | AgentState::Expired => {
+            AgentState::Denied | AgentState::Expired | AgentState::Absent => {
                 tracing::error!(state, generation, detail, "Workload API");
             }
         }
@@ -189,11 +193,6 @@ const EXPIRED: &str = "the SVID has expired";
 fn renewal_due(svid: &Svid) -> SystemTime {
     let life = svid.not_after.duration_since(svid.not_before).unwrap_or_default();
     svid.not_before + life / 3 * 2 + ROUNDING.min(life / 10)
-}
-
-/// What an agent says may be long and hold anything.
-fn line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_DETAIL).collect()
 }
 
 fn rfc3339(time: SystemTime) -> String {

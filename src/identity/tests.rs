@@ -8,9 +8,12 @@ use spiffe::{SpiffeId, TrustDomain};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-use super::source::{Timing, start_with};
+use super::channel::Timing;
+use super::source::start_with;
 use super::{AgentState, AgentStatus, Identity, Material, Settings};
 use crate::dev::{Authority, Workload, WorkloadApi, WorkloadSocket};
+
+mod jwt;
 
 const LIMIT: Duration = Duration::from_secs(15);
 const LONG: Duration = Duration::from_secs(3600);
@@ -22,6 +25,8 @@ const HASTY: Timing = Timing {
     first_answer: Duration::from_millis(300),
     rejected: Duration::from_millis(50),
     silence: Duration::from_millis(300),
+    call: LIMIT,
+    bundles_max_age: LONG,
 };
 
 /// An agent of `example.org` whose socket is not served yet.
@@ -51,6 +56,7 @@ impl World {
             hint: None,
             federates_with: Vec::new(),
             danger_accept_dev_agent: true,
+            jwt_bundles: false,
         }
     }
 

@@ -20,6 +20,7 @@ fn settings() -> Settings {
         hint: None,
         federates_with: Vec::new(),
         danger_accept_dev_agent: true,
+        jwt_bundles: false,
     }
 }
 

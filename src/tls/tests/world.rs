@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt, DuplexStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::testkit::{Draft, HOUR, Issued, at, now};
-use crate::identity::{AgentStatus, Identity, Material, Svid, TrustBundles};
+use crate::identity::{Identity, Material, Svid, TrustBundles};
 use crate::live::{Live, Publisher, live};
 use crate::tls::{
     Accepted, Acceptor, Alpn, Connected, Connector, Context, HandshakeError, Peer, Settings,
@@ -85,7 +85,7 @@ pub fn svid(name: &str, issued: &Issued) -> Svid {
 
 pub fn identity(material: Material) -> (Publisher<Material>, Identity) {
     let (publisher, material) = live(material);
-    (publisher, Identity { material, status: Live::fixed(AgentStatus::starting(now())) })
+    (publisher, Identity { material, ..Identity::absent() })
 }
 
 /// Nothing here waits for anything but the other side: what takes longer never ends.
