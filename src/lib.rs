@@ -29,6 +29,10 @@ pub mod policy;
 pub mod dev;
 // Handshakes: mints `Peer`.
 pub mod tls;
+// HTTPS to servers known by name.
+pub mod web;
+// Machine tokens: mints `Verified`.
+pub mod token;
 // May they? Mints `Claims` and `Permit`.
 pub mod authz;
 // The data path, and the side door.

@@ -22,7 +22,7 @@ grant := {
 	input.peer.environment == input.local.environment
 } else := {
 	# Platform operators may look into every tenant. Such a right has to be short-lived
-	# (`ttl_seconds`, one hour at most), and each use of it is in the audit log.
+	# (`ttl_seconds`, 900 at most), and each use of it is in the audit log.
 	"roles": [],
 	"scopes": operator.scopes,
 	"tenant": operator.tenant,
@@ -40,4 +40,18 @@ ours if input.peer.trust_domain == data.trust_domain
 # reason as the value.
 deny contains {"code": "blocked", "message": reason} if {
 	reason := data.blocked[input.peer.spiffe_id]
+}
+
+# The most that anybody may have, whoever they are and whatever they bring. A limit can only take
+# away. A workload has what is granted above.
+default limit := []
+
+limit := ["*:*"] if input.peer.method in {"spiffe", "jwt-svid"}
+
+# A machine token brings scopes of its own: here is said which of them its issuer may give out, for
+# some subjects by themselves. Whose issuer is not listed has nothing.
+limit := cap if {
+	input.peer.method == "jwt"
+	issuer := data.issuers[input.peer.issuer]
+	cap := object.get(issuer.subjects, input.peer.subject, issuer.limit)
 }

@@ -8,6 +8,7 @@ import data.sidegate.request
 import data.sidegate.tenant
 
 peer(environment, service) := {
+	"method": "spiffe",
 	"spiffe_id": concat("", ["spiffe://example.org/", environment, "/", service]),
 	"trust_domain": "example.org",
 	"environment": environment,
@@ -45,7 +46,7 @@ test_another_trust_domain_has_nothing if {
 test_an_operator_crosses_tenants_for_a_short_time if {
 	grant := global.grant with input as question("ops", "break-glass")
 	grant.cross_tenant
-	grant.ttl_seconds <= 3600
+	grant.ttl_seconds <= 900
 }
 
 test_a_blocked_workload_is_refused if {
@@ -67,6 +68,44 @@ test_a_tenant_limits_its_services if {
 test_without_a_tenant_nothing_is_left if {
 	limit := tenant.limit with input as question("prod", "nobody")
 	limit == []
+}
+
+token(issuer, subject) := {
+	"peer": {
+		"method": "jwt",
+		"spiffe_id": null,
+		"trust_domain": null,
+		"environment": null,
+		"service": null,
+		"issuer": issuer,
+		"subject": subject,
+	},
+	"local": {"environment": "prod", "service": "billing", "tenant": "acme"},
+}
+
+test_a_workload_is_limited_by_its_tenant_alone if {
+	limit := global.limit with input as question("prod", "orders")
+	limit == ["*:*"]
+}
+
+test_an_issuer_gives_out_no_more_than_it_may if {
+	limit := global.limit with input as token("https://auth.example.org", "anybody")
+	limit == ["*:read"]
+}
+
+test_a_subject_may_have_a_limit_of_its_own if {
+	limit := global.limit with input as token("https://auth.example.org", "deployer")
+	limit == ["orders:*"]
+}
+
+test_another_issuer_gives_out_nothing if {
+	limit := global.limit with input as token("https://evil.example", "deployer")
+	limit == []
+}
+
+test_a_token_is_limited_by_the_tenant_that_it_calls if {
+	limit := tenant.limit with input as token("https://auth.example.org", "anybody")
+	"orders:*" in limit
 }
 
 deletion(weekday) := object.union(question("prod", "orders"), {

@@ -8,5 +8,8 @@ default limit := []
 
 limit := data.tenants[tenant].limit
 
-# The one that the global layer gives, so that a service has one tenant in all layers.
-tenant := data.sidegate.global.grant.tenant
+# A machine token says its tenant itself, and is refused unless that is the service's own. Anybody
+# else has the one that the global layer gives, so that a service has one tenant in all layers.
+tenant := input.local.tenant if {
+	input.peer.method == "jwt"
+} else := data.sidegate.global.grant.tenant

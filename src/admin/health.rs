@@ -5,7 +5,7 @@ use std::future::Future;
 use std::time::SystemTime;
 
 use http::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::telemetry::Rfc3339;
@@ -18,6 +18,8 @@ pub struct Checks {
     pub startup: Box<dyn Fn() -> Vec<Reason> + Send + Sync>,
     /// Why no traffic should be sent here now.
     pub ready: Box<dyn Fn() -> Vec<Reason> + Send + Sync>,
+    /// What is not as it should be, although traffic may come.
+    pub notes: Box<dyn Fn() -> Vec<Reason> + Send + Sync>,
 }
 
 /// One thing that stands in the way.
@@ -37,26 +39,32 @@ pub async fn serve_health(
     shutdown: impl Future<Output = ()>,
 ) {
     let answer = move |path: &str| match path {
-        "/startup" => Some(verdict("started", &(checks.startup)())),
-        "/live" => Some(verdict("live", &[])),
-        "/ready" => Some(verdict("ready", &(checks.ready)())),
+        "/startup" => Some(verdict("started", &(checks.startup)(), &[])),
+        "/live" => Some(verdict("live", &[], &[])),
+        "/ready" => Some(verdict("ready", &(checks.ready)(), &(checks.notes)())),
         _ => None,
     };
     server::serve(listener, answer, shutdown).await;
 }
 
-fn verdict(question: &str, reasons: &[Reason]) -> Answer {
+fn verdict(question: &str, reasons: &[Reason], notes: &[Reason]) -> Answer {
     let yes = reasons.is_empty();
-    let reasons: Vec<_> = reasons
-        .iter()
-        .map(|reason| {
-            let since = reason.since.map(|since| Rfc3339(since).to_string());
-            json!({"code": reason.code, "message": reason.message, "since": since})
-        })
-        .collect();
     let status = if yes { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = json!({question: yes, "reasons": reasons}).to_string();
+    let body = if notes.is_empty() {
+        json!({question: yes, "reasons": told(reasons)})
+    } else {
+        json!({question: yes, "reasons": told(reasons), "notes": told(notes)})
+    };
+    let body = body.to_string();
     server::text(status, "application/json", body)
+}
+
+fn told(reasons: &[Reason]) -> Value {
+    let one = |reason: &Reason| {
+        let since = reason.since.map(|since| Rfc3339(since).to_string());
+        json!({"code": reason.code, "message": reason.message, "since": since})
+    };
+    reasons.iter().map(one).collect()
 }
 
 impl fmt::Debug for Checks {

@@ -3,9 +3,13 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::figures::figures;
+use super::notices::Notices;
+use super::outside::Outside;
 use super::shutdown::Shutdown;
+use super::switches::Switches;
 use crate::admin::{Checks, Reason};
-use crate::identity::{AgentState, AgentStatus};
+use crate::identity::AgentStatus;
 use crate::live::Live;
 use crate::policy::{Policy, PolicyStatus};
 use crate::telemetry::audit::Sink;
@@ -20,6 +24,8 @@ pub(super) struct Sources {
     pub(super) contexts: Live<Context>,
     pub(super) policy: Live<Policy>,
     pub(super) policy_status: Live<PolicyStatus>,
+    pub(super) outside: Outside,
+    pub(super) switches: Switches,
     pub(super) shutdown: Shutdown,
 }
 
@@ -27,16 +33,17 @@ impl Sources {
     /// What the probes ask. The program has started once it has had an identity: until then the
     /// application beside it should not be started either.
     pub(super) fn checks(&self) -> Checks {
-        let (startup, ready) = (self.clone(), self.clone());
+        let (startup, ready, notes) = (self.clone(), self.clone(), self.clone());
         Checks {
             startup: Box::new(move || startup.not_started()),
             ready: Box::new(move || ready.not_ready()),
+            notes: Box::new(move || notes.notices().notes),
         }
     }
 
     fn not_started(&self) -> Vec<Reason> {
-        let status = self.identity.load();
-        if status.last_update.is_some() { Vec::new() } else { vec![identity_reason(&status)] }
+        let heard = self.identity.load().last_update.is_some();
+        if heard { Vec::new() } else { self.notices().reasons }
     }
 
     fn not_ready(&self) -> Vec<Reason> {
@@ -48,24 +55,13 @@ impl Sources {
                 since: None,
             });
         }
-        let status = self.identity.load();
-        match status.state {
-            // With a stale agent the SVID still holds: traffic goes on, metrics and log warn.
-            AgentState::Fresh | AgentState::Stale => {
-                if self.contexts.load().own().is_none() {
-                    reasons.push(Reason {
-                        code: "identity_unusable",
-                        message: "the SVID has not been taken into use".to_owned(),
-                        since: Some(status.since),
-                    });
-                }
-            }
-            AgentState::Absent => {}
-            AgentState::Starting | AgentState::Denied | AgentState::Expired => {
-                reasons.push(identity_reason(&status));
-            }
-        }
+        reasons.extend(self.notices().reasons);
         reasons
+    }
+
+    fn notices(&self) -> Notices {
+        let (identity, context) = (self.identity.load(), self.contexts.load());
+        Notices::of(&identity, &context, &self.outside, SystemTime::now())
     }
 
     fn refresh(&self, control: &Control) {
@@ -73,6 +69,7 @@ impl Sources {
         control.agent_state(status.state.as_str());
         control.svid_not_after(status.svid_not_after);
         control.policy_revision(self.policy.load().revision());
+        control.tell(figures(&self.outside, &self.switches, &self.contexts.load()));
     }
 
     /// Keeps the metrics of the control plane in step, on the current runtime.
@@ -80,6 +77,7 @@ impl Sources {
         metrics.watch_audit(audit.counters());
         let sources = self.clone();
         metrics.before_scrape(move |control| sources.refresh(control));
+        self.switches.follow(self.outside.outbound.clone(), self.contexts.clone());
         self.follow_identity(Arc::clone(metrics));
         self.follow_policy(Arc::clone(metrics));
     }
@@ -112,25 +110,5 @@ impl Sources {
                 metrics.control().policy_reloaded(status.load().last_error.is_none());
             }
         });
-    }
-}
-
-fn identity_reason(status: &AgentStatus) -> Reason {
-    let (code, plain) = match status.state {
-        AgentState::Starting => ("identity_starting", "no SVID has been received yet"),
-        AgentState::Denied => ("identity_denied", "the agent gives this workload no identity"),
-        AgentState::Expired => ("identity_expired", "the SVID has run out"),
-        AgentState::Stale => ("identity_stale", "the agent is silent, the SVID still holds"),
-        AgentState::Absent => ("identity_absent", "no Workload API is configured"),
-        AgentState::Fresh => ("identity_fresh", "the SVID is fresh"),
-    };
-    let message = match &status.detail {
-        Some(detail) => format!("{plain}: {detail}"),
-        None => plain.to_owned(),
-    };
-    Reason {
-        code,
-        message,
-        since: Some(status.since).filter(|since| *since > SystemTime::UNIX_EPOCH),
     }
 }

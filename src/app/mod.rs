@@ -3,9 +3,13 @@
 //! Knows all rooms and decides nothing. Everything is bound before anything is served, so that a
 //! port conflict or a broken policy stops the start instead of half of it.
 
+mod outside;
 mod settings;
 mod sockets;
 mod shutdown;
+mod switches;
+mod notices;
+mod figures;
 mod checks;
 mod workers;
 
@@ -29,8 +33,10 @@ use crate::telemetry::audit::Sink;
 use crate::telemetry::metrics::{Labels, ListenerLabel, Metrics};
 use crate::tls;
 use checks::Sources;
+use outside::Outside;
 use shutdown::Shutdown;
 use sockets::Addresses;
+use switches::Switches;
 use workers::{Shared, Workers};
 
 /// How long the last audit lines may take to be written.
@@ -60,13 +66,17 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
 
     let policy_settings = policy::Settings { path: config.policy.clone() };
     let first_policy = policy::load(&policy_settings).context("the policy is not usable")?;
-    let (inbound, outbound) = settings::listeners(&config)?;
     let tenant = Tenant::parse(&config.tenant).context("the tenant is not usable")?;
     let (addresses, sockets) = sockets::bind(&config)?;
     let audit = Sink::open(settings::audit(&config.audit)).context("cannot open the audit log")?;
 
-    let identity = identity::start(config.identity.clone()).context("identity")?;
-    let contexts = tls::contexts(&identity, tls::Settings { allow_tls12: config.tls.allow_tls12 });
+    let identity = match config.identity.clone() {
+        Some(settings) => identity::start(settings).context("identity")?,
+        None => identity::Identity::absent(),
+    };
+    let contexts = tls::contexts(&identity, settings::tls(&config));
+    let outside = Outside::start(&config, &identity, &contexts)?;
+    let (inbound, outbound) = settings::listeners(&config, &outside)?;
     let (live_policy, policy_status) = policy::watch(policy_settings, first_policy);
     let metrics = Arc::new(Metrics::new(labels(&config), SystemTime::now()));
     let shutdown = Shutdown::new(config.drain_timeout);
@@ -75,6 +85,8 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
         contexts: contexts.clone(),
         policy: live_policy.clone(),
         policy_status,
+        outside: outside.clone(),
+        switches: Switches::default(),
         shutdown: shutdown.clone(),
     };
     sources.follow(&metrics, &audit);
@@ -91,6 +103,7 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
         guard: Arc::new(Guard::new(tenant)),
         policy: live_policy,
         contexts,
+        trusted: outside.trusted,
         metrics,
         shutdown: shutdown.clone(),
     };
@@ -115,7 +128,12 @@ fn labels(config: &Config) -> Labels {
 
 /// Everything that `start` would refuse, without starting anything.
 pub fn check(config: &Config) -> anyhow::Result<()> {
-    settings::listeners(config)?;
+    settings::routes(config)?;
+    let control = Control::new()?;
+    let handle = control.handle()?;
+    let entered = handle.enter();
+    outside::check(config)?;
+    drop(entered);
     policy::load(&policy::Settings { path: config.policy.clone() })
         .context("the policy is not usable")?;
     Ok(())

@@ -5,26 +5,44 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use http::HeaderValue;
 
+use super::outside::{Outside, WayIn, Ways};
 use crate::authz::{Required, Route, RouteMatch, RouteSpec, RouteTable, Scope};
 use crate::config::{self, AuditTo, Config};
 use crate::net::Target;
 use crate::proxy::{InboundSettings, OutboundSettings};
 use crate::telemetry::audit::Destination;
+use crate::tls;
 
-type Listeners = (Vec<Arc<InboundSettings>>, Vec<Arc<OutboundSettings>>);
+/// The settings of inbound and of outbound listeners.
+pub(super) type Listeners = (Vec<Arc<InboundSettings>>, Vec<Arc<OutboundSettings>>);
 
 /// Every listener's settings. The configuration is checked already; what can still fail here is a
 /// pair of routes that only the route table can tell to be in conflict.
-pub(super) fn listeners(config: &Config) -> anyhow::Result<Listeners> {
-    let inbound = config.inbound.iter().map(|it| inbound(it).map(Arc::new));
-    let outbound = config.outbound.iter().map(|it| outbound(it).map(Arc::new));
+pub(super) fn listeners(config: &Config, outside: &Outside) -> anyhow::Result<Listeners> {
+    let tls = tls(config);
+    let inbound = config.inbound.iter().zip(&outside.inbound);
+    let inbound = inbound.map(|(it, way)| inbound_listener(it, way).map(Arc::new));
+    let outbound = config.outbound.iter().zip(&outside.outbound);
+    let outbound = outbound.map(|(it, ways)| outbound_listener(it, ways, tls).map(Arc::new));
     Ok((inbound.collect::<anyhow::Result<_>>()?, outbound.collect::<anyhow::Result<_>>()?))
 }
 
-fn inbound(listener: &config::Inbound) -> anyhow::Result<InboundSettings> {
+/// Refuses what only the route table can tell.
+pub(super) fn routes(config: &Config) -> anyhow::Result<()> {
+    config.inbound.iter().try_for_each(|listener| table(listener).map(drop))
+}
+
+fn table(listener: &config::Inbound) -> anyhow::Result<RouteTable> {
     let routes = listener.routes.iter().map(route).collect::<anyhow::Result<Vec<_>>>()?;
-    let routes = RouteTable::new(routes)
-        .with_context(|| format!("the routes of `{}` contradict each other", listener.name))?;
+    RouteTable::new(routes)
+        .with_context(|| format!("the routes of `{}` contradict each other", listener.name))
+}
+
+pub(super) fn tls(config: &Config) -> tls::Settings {
+    tls::Settings { allow_tls12: config.tls.allow_tls12 }
+}
+
+fn inbound_listener(listener: &config::Inbound, way: &WayIn) -> anyhow::Result<InboundSettings> {
     let stream = match &listener.required {
         Some(required) => Some(Arc::new(Route::new(&listener.name, self::required(required)?)?)),
         None => None,
@@ -34,20 +52,30 @@ fn inbound(listener: &config::Inbound) -> anyhow::Result<InboundSettings> {
         forward_to: listener.forward_to.clone(),
         protocol: listener.protocol,
         speaks: listener.speaks,
-        routes,
+        routes: table(listener)?,
         stream,
+        callers: way.callers(),
         trust_forwarded_from: listener.trust_forwarded_from.clone(),
         limits: listener.limits.clone(),
     })
 }
 
-fn outbound(listener: &config::Outbound) -> anyhow::Result<OutboundSettings> {
+fn outbound_listener(
+    listener: &config::Outbound,
+    ways: &Ways,
+    tls: tls::Settings,
+) -> anyhow::Result<OutboundSettings> {
     let (host, port) = listener.connect_to.clone();
     Ok(OutboundSettings {
         name: Arc::from(listener.name.as_str()),
         protocol: listener.protocol,
         connect_to: Target::Name { host, port },
-        expect: listener.expect.clone(),
+        expect: ways.by_svid.then(|| listener.expect.clone()),
+        fallback: ways
+            .by_token
+            .as_ref()
+            .zip(listener.fallback.as_ref())
+            .map(|(way, file)| way.fallback(file, tls)),
         host: listener.host.as_deref().map(HeaderValue::from_str).transpose()?,
         limits: listener.limits.clone(),
     })

@@ -20,6 +20,7 @@ use crate::proxy::{Inbound, InboundSettings, Judges, Outbound, OutboundSettings,
 use crate::telemetry::audit::{Handle, Sink};
 use crate::telemetry::metrics::Metrics;
 use crate::tls;
+use crate::token::{Trusted, Verifier};
 
 /// What every worker reads.
 #[derive(Clone)]
@@ -29,6 +30,7 @@ pub(super) struct Shared {
     pub(super) guard: Arc<Guard>,
     pub(super) policy: Live<Policy>,
     pub(super) contexts: Live<tls::Context>,
+    pub(super) trusted: Trusted,
     pub(super) metrics: Arc<Metrics>,
     pub(super) shutdown: Shutdown,
 }
@@ -104,6 +106,7 @@ fn serve(
             guard: Arc::clone(&shared.guard),
             policy: shared.policy.clone(),
             grants: Grants::new(),
+            verifier: Verifier::new(shared.trusted.clone()),
         };
         let listeners = sockets
             .into_iter()

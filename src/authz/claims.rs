@@ -4,14 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::policy::{DenyReason, Subject};
+use crate::policy::{DenyReason, Subject, Workload};
+use crate::token::Verified;
 
 use super::scopes::ScopeSet;
 use super::tenant::Tenant;
 
 /// The rights of a verified identity, as one policy revision sees them.
 ///
-/// Made in this floor only: from a verified peer by [`Grants`](super::Grants). A refused identity
+/// Made in this floor only: from a verified peer or token by [`Grants`](super::Grants). A refused identity
 /// has claims too, which hold nothing, so that its requests are judged and audited like all others.
 #[derive(Debug)]
 pub struct Claims {
@@ -24,6 +25,7 @@ pub struct Claims {
     cross_tenant: bool,
     issued: SystemTime,
     expires: Option<SystemTime>,
+    token: Option<Arc<Verified>>,
     revision: Arc<str>,
     // INVARIANT: with a refusal, `scopes` is empty and `cross_tenant` is false.
     refusal: Option<Refusal>,
@@ -77,14 +79,35 @@ impl Claims {
             cross_tenant: rights.cross_tenant && !refused,
             issued,
             expires: rights.expires,
+            token: None,
             revision,
             refusal: rights.refusal,
         }
     }
 
+    /// The token that they came by, if it was one.
+    pub(super) fn with_token(self, token: Option<Arc<Verified>>) -> Self {
+        Self { token, ..self }
+    }
+
     /// The SPIFFE ID, or what the token names.
     pub fn subject(&self) -> &Arc<str> {
         &self.subject.subject
+    }
+
+    /// Who issued the token, if it was a machine token.
+    pub fn issuer(&self) -> Option<&Arc<str>> {
+        self.subject.issuer.as_ref()
+    }
+
+    /// The SPIFFE ID, where one is proven.
+    pub fn spiffe_id(&self) -> Option<&Arc<str>> {
+        self.subject.workload.as_ref().map(Workload::uri)
+    }
+
+    /// The token that these rights came by.
+    pub fn token(&self) -> Option<&Arc<Verified>> {
+        self.token.as_ref()
     }
 
     pub fn method(&self) -> Method {
@@ -122,6 +145,11 @@ impl Claims {
     pub fn holds_at(&self, now: SystemTime) -> bool {
         // A clock that was set back must not stretch a short-lived right.
         self.expires.is_none_or(|expires| now < expires && self.issued <= now)
+    }
+
+    /// Whether the token behind them is nothing any more. No policy can give it back.
+    pub fn token_has_run_out_at(&self, now: SystemTime) -> bool {
+        self.token.as_ref().is_some_and(|token| token.expires() <= now)
     }
 
     /// Of the policy that gave these rights.

@@ -1,7 +1,8 @@
 //! From a verified identity to its claims, by way of the policy. The arithmetic on scopes is here.
 //!
-//! `effective = (scopes ∪ scopes of roles) ∩ team ∩ resource ∩ tenant`. Whatever goes wrong on the
-//! way leaves an identity with nothing.
+//! `effective = brought ∩ global ∩ team ∩ resource ∩ tenant`. What a workload brings is what the
+//! policy grants it, roles included; what a machine token brings stands in it. Whatever goes wrong
+//! on the way leaves an identity with nothing.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -10,10 +11,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use spiffe::SpiffeId;
+
 use crate::policy::{
-    IdentityAnswer, IdentityQuestion, Local, Policy, Subject, Workload, minute_end,
+    IdentityAnswer, IdentityQuestion, Limit, Local, Policy, Subject, Workload, minute_end,
 };
 use crate::tls::Peer;
+use crate::token::{Kind, Verified};
 
 use super::claims::{Claims, Method, Refusal, Rights};
 use super::scopes::{ScopeError, ScopePattern, ScopeSet};
@@ -23,8 +27,9 @@ use super::tenant::Tenant;
 const RETRY_AFTER_ERROR: Duration = Duration::from_secs(1);
 /// Answers that one worker keeps: at most twice as many.
 const GENERATION_MAX: usize = 8 * 1024;
-/// A right to reach into other tenants has to be given anew at least this often (AZ-8).
-const CROSS_TENANT_TTL_MAX: Duration = Duration::from_secs(3600);
+/// A right to reach into other tenants has to be given anew at least this often (AZ-8). That of a
+/// token lives no longer than its issuer's settings allow, by default as long.
+const CROSS_TENANT_TTL_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// One worker's way to claims, with the answers it has had. Cheap to clone within the worker.
 #[derive(Debug, Clone, Default)]
@@ -42,8 +47,23 @@ struct Cache {
     evaluations: u64,
 }
 
-/// The identity, and the address if the policy looks at it.
-type Key = (Arc<str>, Option<IpAddr>);
+/// Who, and the address if the policy looks at it.
+type Key = (Who, Option<IpAddr>);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Who {
+    /// By SPIFFE ID.
+    Workload(Arc<str>),
+    /// By fingerprint, which two tokens may share: see [`Caller::is`].
+    Token(Arc<str>),
+}
+
+/// Who proved to be there, and how.
+#[derive(Debug, Clone, Copy)]
+enum Caller<'a> {
+    Peer(&'a SpiffeId, &'a Arc<str>),
+    Token(&'a Arc<Verified>),
+}
 
 impl Grants {
     pub fn new() -> Self {
@@ -60,8 +80,22 @@ impl Grants {
         address: Option<IpAddr>,
         now: SystemTime,
     ) -> Arc<Claims> {
-        let caller = || Subject::spiffe(Workload::with_uri(peer.id(), peer.shared_uri()));
-        self.of(policy, peer.shared_uri(), local, address, now, caller)
+        let uri = peer.shared_uri();
+        self.of(policy, Caller::Peer(peer.id(), &uri), local, address, now)
+    }
+
+    /// The claims of whoever presented `token`. A machine token brings its own scopes and tenant, of
+    /// which the policy's limits and denials leave some or none; a JWT-SVID is granted what the same
+    /// SPIFFE ID is by X.509-SVID. Nothing holds for longer than the token.
+    pub fn claims_of_token(
+        &self,
+        policy: &Policy,
+        token: &Arc<Verified>,
+        local: &Local,
+        address: Option<IpAddr>,
+        now: SystemTime,
+    ) -> Arc<Claims> {
+        self.of(policy, Caller::Token(token), local, address, now)
     }
 
     /// How often a policy was evaluated, for metrics.
@@ -72,23 +106,89 @@ impl Grants {
     fn of(
         &self,
         policy: &Policy,
-        uri: Arc<str>,
+        caller: Caller<'_>,
         local: &Local,
         address: Option<IpAddr>,
         now: SystemTime,
-        caller: impl FnOnce() -> Subject,
     ) -> Arc<Claims> {
         let mut cache = self.0.borrow_mut();
         cache.keep_for(policy, local);
-        let key = (uri, address.filter(|_| policy.reads_address()));
-        if let Some(claims) = cache.get(&key).filter(|claims| claims.holds_at(now)) {
+        let key = (caller.who(), address.filter(|_| policy.reads_address()));
+        if let Some(claims) = cache.get(&key).filter(|claims| caller.is(claims))
+            // A token that has run out stays so: there is nothing to ask about it.
+            && (claims.holds_at(now) || claims.token_has_run_out_at(now))
+        {
             return claims;
         }
-        let claims = Arc::new(evaluate(policy, Arc::new(caller()), local, address, now));
+        let claims = Arc::new(evaluate(policy, caller, local, address, now));
         cache.evaluations += 1;
         cache.put(key, &claims);
         claims
     }
+}
+
+impl Caller<'_> {
+    fn who(self) -> Who {
+        match self {
+            Self::Peer(_, uri) => Who::Workload(Arc::clone(uri)),
+            Self::Token(token) => Who::Token(Arc::clone(token.fingerprint())),
+        }
+    }
+
+    /// Whether these claims were made from the same proof. A fingerprint is made from `jti`, which
+    /// two issuers may both give out and a careless one twice.
+    fn is(self, claims: &Claims) -> bool {
+        match self {
+            Self::Peer(..) => claims.token().is_none(),
+            Self::Token(token) => claims.token().is_some_and(|known| says_the_same(known, token)),
+        }
+    }
+
+    fn method(self) -> Method {
+        match self {
+            Self::Peer(..) => Method::Spiffe,
+            Self::Token(token) => match token.kind() {
+                Kind::Machine => Method::Jwt,
+                Kind::Svid(_) => Method::JwtSvid,
+            },
+        }
+    }
+
+    fn subject(self) -> Subject {
+        let token = match self {
+            Self::Peer(id, uri) => return Subject::spiffe(Workload::with_uri(id, Arc::clone(uri))),
+            Self::Token(token) => token,
+        };
+        match token.kind() {
+            Kind::Svid(id) => Subject::jwt_svid(Workload::new(id)),
+            Kind::Machine => {
+                // Every machine token has an issuer; what has none is refused below.
+                let issuer = token.issuer().map(Arc::clone).unwrap_or_default();
+                Subject::jwt(Arc::clone(token.subject()), issuer)
+            }
+        }
+    }
+
+    fn token(self) -> Option<Arc<Verified>> {
+        match self {
+            Self::Peer(..) => None,
+            Self::Token(token) => Some(Arc::clone(token)),
+        }
+    }
+}
+
+fn says_the_same(one: &Arc<Verified>, other: &Arc<Verified>) -> bool {
+    Arc::ptr_eq(one, other)
+        || one.kind() == other.kind()
+            && one.subject() == other.subject()
+            && one.issuer() == other.issuer()
+            && one.scopes() == other.scopes()
+            && one.tenant() == other.tenant()
+            && one.teams() == other.teams()
+            && one.roles() == other.roles()
+            && one.cross_tenant() == other.cross_tenant()
+            && one.expires() == other.expires()
+            && one.id() == other.id()
 }
 
 impl Cache {
@@ -122,64 +222,102 @@ impl Cache {
 
 fn evaluate(
     policy: &Policy,
-    subject: Arc<Subject>,
+    caller: Caller<'_>,
     local: &Local,
     address: Option<IpAddr>,
     now: SystemTime,
 ) -> Claims {
+    let subject = Arc::new(caller.subject());
     let question = IdentityQuestion { subject: &subject, address, local, now };
-    let rights = match policy.identity(&question) {
-        Ok(answer) => rights(policy, &answer, now)
-            .unwrap_or_else(|message| Rights::refused(Refusal::Error(message))),
-        Err(error) => Rights::refused(Refusal::Error(error.to_string())),
+    let rights = match caller {
+        Caller::Token(token) if *token.kind() == Kind::Machine => brought(policy, token, &question),
+        Caller::Peer(..) | Caller::Token(_) => granted(policy, &question),
     };
-    // An answer that failed may have failed for the moment only: it is asked for again soon.
-    let rights = match rights.refusal {
-        Some(Refusal::Error(_)) => Rights { expires: Some(now + RETRY_AFTER_ERROR), ..rights },
-        _ => rights,
-    };
-    let expires = if policy.reads_time() {
-        Some(rights.expires.map_or(minute_end(now), |expires| expires.min(minute_end(now))))
-    } else {
-        rights.expires
-    };
+    let rights = rights.unwrap_or_else(|message| Rights {
+        // It may have failed for the moment only, so it is asked for again soon.
+        expires: Some(now + RETRY_AFTER_ERROR),
+        ..Rights::refused(Refusal::Error(message))
+    });
+    let minute = policy.reads_time().then(|| minute_end(now));
+    let token = caller.token();
+    let until = token.as_ref().map(|token| token.expires());
+    let expires = [rights.expires, minute, until].into_iter().flatten().min();
     let rights = Rights { expires, ..rights };
-    Claims::new(subject, Method::Spiffe, now, Arc::clone(policy.revision()), rights)
+    let revision = Arc::clone(policy.revision());
+    Claims::new(subject, caller.method(), now, revision, rights).with_token(token)
 }
 
-/// An error is a sentence for the audit line; it leaves nothing of the answer standing.
-fn rights(policy: &Policy, answer: &IdentityAnswer, now: SystemTime) -> Result<Rights, String> {
-    let grant = &answer.grant;
+/// What the policy grants a workload. An error is a sentence for the audit line; it leaves nothing
+/// of the answer standing.
+fn granted(policy: &Policy, question: &IdentityQuestion<'_>) -> Result<Rights, String> {
+    let answer = policy.identity(question).map_err(|error| error.to_string())?;
+    let IdentityAnswer { grant, limits, denials } = answer;
     if grant.cross_tenant && grant.ttl.is_none_or(|ttl| ttl > CROSS_TENANT_TTL_MAX) {
         let most = CROSS_TENANT_TTL_MAX.as_secs();
         return Err(format!("`cross_tenant` needs `ttl_seconds` of at most {most}"));
     }
-    let said = |error: ScopeError| error.to_string();
-    let mut granted = parsed(&grant.scopes).map_err(said)?;
+    let mut scopes = parsed(&grant.scopes)?;
     for role in &grant.roles {
-        let scopes = policy.role(role).ok_or_else(|| format!("role `{role}` is not defined"))?;
-        granted.extend(parsed(scopes).map_err(said)?);
+        let of_role = policy.role(role).ok_or_else(|| format!("role `{role}` is not defined"))?;
+        scopes.extend(parsed(of_role)?);
     }
-    let mut scopes = ScopeSet::new(granted).map_err(said)?;
-    for limit in &answer.limits {
-        let patterns = parsed(&limit.patterns).map_err(said)?;
-        scopes = scopes.meet(&ScopeSet::new(patterns).map_err(said)?).map_err(said)?;
-    }
-    let tenant = grant.tenant.as_deref().map(Tenant::parse).transpose();
-    let shared = |names: &[String]| names.iter().map(|name| Arc::from(name.as_str())).collect();
     Ok(Rights {
-        tenant: tenant.map_err(|error| error.to_string())?,
-        scopes,
+        tenant: tenant(grant.tenant.as_deref())?,
+        scopes: under(scopes, &limits)?,
         teams: shared(&grant.teams),
         roles: shared(&grant.roles),
         cross_tenant: grant.cross_tenant,
-        expires: grant.ttl.map(|ttl| now + ttl),
-        refusal: (!answer.denials.is_empty()).then(|| Refusal::Policy(answer.denials.clone())),
+        expires: grant.ttl.map(|ttl| question.now + ttl),
+        refusal: (!denials.is_empty()).then_some(Refusal::Policy(denials)),
     })
 }
 
-fn parsed(patterns: &[String]) -> Result<Vec<ScopePattern>, ScopeError> {
-    patterns.iter().map(|pattern| ScopePattern::parse(pattern)).collect()
+/// What the policy leaves of what a machine token brings.
+fn brought(
+    policy: &Policy,
+    token: &Verified,
+    question: &IdentityQuestion<'_>,
+) -> Result<Rights, String> {
+    if token.issuer().is_none() {
+        return Err("the token names no issuer, by whom it could be limited".to_owned());
+    }
+    let ceiling = policy.ceiling(question).map_err(|error| error.to_string())?;
+    // Others, such as `openid`, are no scopes of ours: no route can ask for them.
+    let scopes = token.scopes().iter().filter_map(|scope| ScopePattern::parse(scope).ok());
+    let scopes = scopes.collect();
+    Ok(Rights {
+        tenant: tenant(token.tenant().map(|it| &**it))?,
+        scopes: under(scopes, &ceiling.limits)?,
+        teams: token.teams().to_vec(),
+        roles: token.roles().to_vec(),
+        cross_tenant: token.cross_tenant(),
+        expires: None,
+        refusal: (!ceiling.denials.is_empty()).then_some(Refusal::Policy(ceiling.denials)),
+    })
+}
+
+/// Narrower layers are met, never merged: what is left was brought, and stands in every limit.
+fn under(brought: Vec<ScopePattern>, limits: &[Limit]) -> Result<ScopeSet, String> {
+    let said = |error: ScopeError| error.to_string();
+    let mut scopes = ScopeSet::new(brought).map_err(said)?;
+    for limit in limits {
+        let limit = ScopeSet::new(parsed(&limit.patterns)?).map_err(said)?;
+        scopes = scopes.meet(&limit).map_err(said)?;
+    }
+    Ok(scopes)
+}
+
+fn parsed(patterns: &[String]) -> Result<Vec<ScopePattern>, String> {
+    let parsed = patterns.iter().map(|pattern| ScopePattern::parse(pattern));
+    parsed.collect::<Result<_, _>>().map_err(|error| error.to_string())
+}
+
+fn tenant(name: Option<&str>) -> Result<Option<Tenant>, String> {
+    name.map(Tenant::parse).transpose().map_err(|error| error.to_string())
+}
+
+fn shared(names: &[String]) -> Vec<Arc<str>> {
+    names.iter().map(|name| Arc::from(name.as_str())).collect()
 }
 
 #[cfg(test)]

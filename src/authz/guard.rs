@@ -1,11 +1,12 @@
-//! The order of the rules: tenant, route, scopes, policy. The first failure answers.
+//! The order of the rules: token, revocations, tenant, route, scopes, policy. The first failure
+//! answers.
 //!
 //! The tenant comes before anything that could tell a stranger which routes exist.
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::policy::Policy;
+use crate::policy::{Policy, Revocations};
 
 use super::claims::{Claims, Refusal, told};
 use super::request::{self, HttpFacts};
@@ -37,6 +38,7 @@ impl Guard {
         routes: &RouteTable,
         facts: &HttpFacts<'_>,
     ) -> Result<Permit, Denial> {
+        check_proof(policy, claims, facts.serial, facts.now)?;
         let cross_tenant = self.check_tenant(claims, facts.now)?;
         let Some(route) = routes.find(facts.method, facts.target.path(), facts.is_grpc) else {
             let detail = "no declared route for this method and path".to_owned();
@@ -50,10 +52,13 @@ impl Guard {
     /// For streams without requests; `route` is the listener's own.
     pub fn judge_tcp(
         &self,
+        policy: &Policy,
         claims: &Claims,
+        serial: Option<&str>,
         route: &Arc<Route>,
         now: SystemTime,
     ) -> Result<Permit, Denial> {
+        check_proof(policy, claims, serial, now)?;
         let cross_tenant = self.check_tenant(claims, now)?;
         check_scopes(claims, route)?;
         Ok(Permit::new(route, cross_tenant))
@@ -62,10 +67,13 @@ impl Guard {
     /// Judges again what was permitted, for a stream that is still open: same route, other claims.
     pub fn judge_again(
         &self,
+        policy: &Policy,
         claims: &Claims,
+        serial: Option<&str>,
         permit: &Permit,
         now: SystemTime,
     ) -> Result<(), Denial> {
+        check_proof(policy, claims, serial, now)?;
         self.check_tenant(claims, now)?;
         check_scopes(claims, permit.declared())
     }
@@ -90,6 +98,45 @@ impl Guard {
             }
         }
     }
+}
+
+/// Whether they are still who they proved to be, whatever the policy thinks of them.
+fn check_proof(
+    policy: &Policy,
+    claims: &Claims,
+    serial: Option<&str>,
+    now: SystemTime,
+) -> Result<(), Denial> {
+    if claims.token_has_run_out_at(now) {
+        let detail = "the token has run out".to_owned();
+        return Err(Denial::at_the_door(Reason::TokenExpired, detail));
+    }
+    match revoked(policy.revocations(), claims, serial) {
+        None => Ok(()),
+        Some(detail) => Err(Denial::at_the_door(Reason::Revoked, detail)),
+    }
+}
+
+/// By which entry. A SPIFFE ID is looked for wherever a subject is named: the same workload may
+/// come by a token whose issuer writes it into `sub`.
+fn revoked(revocations: &Revocations, claims: &Claims, serial: Option<&str>) -> Option<String> {
+    if revocations.is_empty() {
+        return None;
+    }
+    let subject = claims.subject();
+    if let Some(entry) = revocations.spiffe_id(subject) {
+        return Some(format!("revoked by `spiffe_ids`: `{entry}`"));
+    }
+    if revocations.subject(subject) {
+        return Some("revoked by `subjects`".to_owned());
+    }
+    let by_token = claims
+        .token()
+        .is_some_and(|token| revocations.token(token.id().map(|id| &**id), token.fingerprint()));
+    if by_token {
+        return Some("revoked by `tokens`".to_owned());
+    }
+    serial.filter(|serial| revocations.serial(serial)).map(|_| "revoked by `serials`".to_owned())
 }
 
 /// An identity that the policy denies has lost its scopes by that, so the policy is named as the

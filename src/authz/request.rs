@@ -24,6 +24,8 @@ pub struct HttpFacts<'a> {
     /// Of the peer; `None` on a Unix socket.
     pub address: Option<IpAddr>,
     pub local: &'a Local,
+    /// Of the peer's certificate, if it showed one.
+    pub serial: Option<&'a str>,
     pub now: SystemTime,
 }
 

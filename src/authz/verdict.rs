@@ -5,6 +5,9 @@ use std::sync::Arc;
 use super::required::challenge;
 use super::routes::Route;
 
+/// Says that another token would do, and nothing of what is wrong with this one.
+const INVALID_TOKEN: &str = "Bearer error=\"invalid_token\"";
+
 /// Leave to forward one request or stream, and the terms.
 ///
 /// Not `Clone`, and made only by the guard: one judgement, one forward.
@@ -43,6 +46,9 @@ pub enum Reason {
     PolicyDenied,
     PolicyError,
     TenantMismatch,
+    Revoked,
+    /// The token that let them in has run out since: they are nobody any more.
+    TokenExpired,
 }
 
 impl Permit {
@@ -95,13 +101,19 @@ impl Denial {
 
     /// The value of `WWW-Authenticate`, where the answer has one (RFC 6750 section 3).
     pub fn challenge(&self) -> Option<String> {
-        (self.reason == Reason::InsufficientScope).then(|| challenge(self.required()))
+        match self.reason {
+            Reason::InsufficientScope => Some(challenge(self.required())),
+            Reason::TokenExpired => Some(INVALID_TOKEN.to_owned()),
+            _ => None,
+        }
     }
 }
 
 impl Reason {
     /// Every reason, for tests that must meet each.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
+        Self::TokenExpired,
+        Self::Revoked,
         Self::InsufficientScope,
         Self::NoRoute,
         Self::PolicyDenied,
@@ -116,6 +128,8 @@ impl Reason {
             Self::PolicyDenied => "policy_denied",
             Self::PolicyError => "policy_error",
             Self::TenantMismatch => "tenant_mismatch",
+            Self::Revoked => "revoked",
+            Self::TokenExpired => "invalid_token",
         }
     }
 }

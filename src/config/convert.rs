@@ -8,15 +8,17 @@ use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 use super::TlsConfig;
-use super::environment::{ENDPOINT, Environment};
-use super::file::{File, FormatFile, IdentityFile, LevelFile, SideListenerFile};
-use super::listeners::{self, Names, Trust, period};
-use super::problems::{Origin, Problems, Wrong, shown};
-use super::routes::each;
+use super::environment::Environment;
+use super::file::{File, FormatFile, LevelFile, SideListenerFile};
+use super::identity;
+use super::jwt;
+use super::listeners::{self, Around, Names, Trust};
+use super::problems::{Problems, shown};
+use super::proof;
+use super::reading::{Surroundings, period};
 use super::tree::{Node, Place};
 use super::values;
 use super::{AuditTo, Config, Inbound, Log, LogFormat, LogLevel, Outbound};
-use crate::identity;
 use crate::net::{Listen, Target};
 
 /// `None` only when a problem was added.
@@ -40,12 +42,26 @@ pub(super) fn config(
         .tenant
         .as_deref()
         .and_then(|text| at.key("tenant").accept(problems, values::label(text, "tenant")));
-    let identity = identity(file.identity.as_ref(), &at.key("identity"), environment, problems);
+    let place = at.key("identity");
+    let given = identity::is_given(&place, environment);
+    let wanted =
+        proof::spiffe_is_used(&file) || identity::is_written(file.identity.as_ref(), &place);
+    let around = Surroundings { base, environment, no_agent: !given && !wanted };
+    let tokens = jwt::jwt(file.jwt.as_ref(), &at.key("jwt"), &around, problems);
+    proof::tokens_are_used(&file, &at, problems);
+    let identity = if given || wanted {
+        let bundles = tokens.jwt.as_ref().is_some_and(|it| it.svid.is_some());
+        identity::identity(file.identity.as_ref(), &place, environment, bundles, problems).map(Some)
+    } else {
+        Some(None)
+    };
     let policy = file
         .policy
         .as_deref()
         .and_then(|text| at.key("policy").accept(problems, values::absolute_path(text, base)));
-    let (inbound, outbound) = all_listeners(&file, &at, identity.as_ref(), problems);
+    let trust = Trust::of(identity.as_ref());
+    let around = Around { surroundings: &around, tokens: &tokens, trust };
+    let (inbound, outbound) = all_listeners(&file, &at, &around, problems);
     let health = side_listener(file.health.as_ref(), &at.key("health"), problems);
     let metrics = side_listener(file.metrics.as_ref(), &at.key("metrics"), problems);
     conflicts(&file, &at, problems);
@@ -57,6 +73,7 @@ pub(super) fn config(
     Some(Config {
         tenant: tenant?,
         identity: identity?,
+        jwt: tokens.jwt?,
         tls: TlsConfig { allow_tls12: file.tls.as_ref()?.allow_tls12? },
         policy: policy?,
         inbound,
@@ -73,73 +90,10 @@ pub(super) fn config(
     })
 }
 
-fn identity(
-    file: Option<&IdentityFile>,
-    at: &Place<'_>,
-    environment: &Environment,
-    problems: &mut Problems,
-) -> Option<identity::Settings> {
-    let file = file?;
-    let endpoint = endpoint(file, &at.key("workload_api"), environment, problems);
-    let spiffe_id = file
-        .spiffe_id
-        .as_deref()
-        .map(|text| at.key("spiffe_id").accept(problems, values::workload_id(text)));
-    let own = spiffe_id.as_ref().and_then(|it| Some(it.as_ref()?.trust_domain()));
-    let list = file.federates_with.as_deref().unwrap_or_default();
-    let federates_with = each(list, &at.key("federates_with"), problems, |text| {
-        let domain = values::trust_domain(text)?;
-        if own == Some(&domain) {
-            let message = format!("{} is our own trust domain", shown(text));
-            return Err(Wrong::new(message, "remove it; our own is always believed"));
-        }
-        Ok(domain)
-    });
-
-    let spiffe_id = match spiffe_id {
-        Some(given) => Some(given?),
-        None => None,
-    };
-    Some(identity::Settings {
-        endpoint: endpoint?,
-        spiffe_id,
-        hint: file.hint.clone(),
-        federates_with: federates_with?,
-        danger_accept_dev_agent: file.danger_accept_dev_agent?,
-        jwt_bundles: false,
-    })
-}
-
-fn endpoint(
-    file: &IdentityFile,
-    at: &Place<'_>,
-    environment: &Environment,
-    problems: &mut Problems,
-) -> Option<String> {
-    if let Some(text) = &file.workload_api {
-        return at.accept(problems, values::workload_api(text));
-    }
-    if at.is_faulty() {
-        return None;
-    }
-    let Some(text) = &environment.endpoint else {
-        let message = format!("is not given, and `{ENDPOINT}` is not set");
-        let hint = "add `workload_api: unix:///path/to/api.sock`, or set the variable";
-        at.report(problems, message, hint);
-        return None;
-    };
-    values::workload_api(text)
-        .map_err(|wrong| {
-            let origin = Origin::Environment(ENDPOINT.to_owned());
-            problems.add(at.path(), &origin, wrong.message, Some(wrong.hint));
-        })
-        .ok()
-}
-
 fn all_listeners(
     file: &File,
     at: &Place<'_>,
-    identity: Option<&identity::Settings>,
+    around: &Around<'_>,
     problems: &mut Problems,
 ) -> (Vec<Inbound>, Vec<Outbound>) {
     let (inbound, outbound) = (at.key("inbound"), at.key("outbound"));
@@ -166,19 +120,14 @@ fn all_listeners(
         claim(index, &outbound, it.as_ref().and_then(|it| it.name.as_ref()));
     }
 
-    let trust = Trust {
-        own: identity.and_then(|it| it.spiffe_id.as_ref()),
-        federates_with: identity.map(|it| it.federates_with.as_slice()).unwrap_or_default(),
-        known: identity.is_some(),
-    };
     let inbound = inbound_files.iter().enumerate().filter_map(|(index, it)| {
         let place = inbound.item(index);
-        listeners::inbound(it.as_ref()?, &place, &mut names, problems)
+        listeners::inbound(it.as_ref()?, &place, around, &mut names, problems)
     });
     let inbound: Vec<Inbound> = inbound.collect();
     let outbound = outbound_files.iter().enumerate().filter_map(|(index, it)| {
         let place = outbound.item(index);
-        listeners::outbound(it.as_ref()?, &place, &trust, &mut names, problems)
+        listeners::outbound(it.as_ref()?, &place, around, &mut names, problems)
     });
     (inbound, outbound.collect())
 }

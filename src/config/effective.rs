@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::Config;
 use super::environment::{ENDPOINT, Environment};
+use super::jwt::CROSS_TENANT_LIFETIME_TEXT;
 use super::problems::Origin;
 use super::tree::{Kind, Node, child_key};
 
@@ -23,7 +24,8 @@ pub struct Setting {
     /// Key path such as `inbound[0].limits.idle`.
     pub key: String,
     pub value: Value,
-    /// `FILE:LINE`, `environment variable NAME`, or `default`.
+    /// `FILE:LINE`, `environment variable NAME`, or `default`; and that the variable it names holds
+    /// a secret, where it does.
     pub origin: String,
 }
 
@@ -47,8 +49,19 @@ pub(super) fn of(
     }
     for (index, it) in config.outbound.iter().enumerate() {
         add(format!("outbound[{index}].name"), it.name.clone().into(), "default");
+        if let Some(fallback) = &it.fallback {
+            let name = fallback.server.to_string();
+            add(format!("outbound[{index}].server.name"), name.into(), "default");
+        }
     }
-    let endpoint = Value::from(config.identity.endpoint.clone());
+    for (index, it) in config.jwt.issuers.iter().enumerate() {
+        if it.cross_tenant_max_lifetime.is_some() {
+            let key = format!("jwt.issuers[{index}].cross_tenant_max_lifetime");
+            add(key, CROSS_TENANT_LIFETIME_TEXT.into(), "default");
+        }
+    }
+    let endpoint =
+        config.identity.as_ref().map_or(Value::Null, |it| Value::from(it.endpoint.clone()));
     if environment.endpoint.is_some() {
         let origin = format!("environment variable {ENDPOINT}");
         add("identity.workload_api".to_owned(), endpoint, &origin);
@@ -73,20 +86,41 @@ fn flatten(node: &Node, key: &str, file_name: &str, settings: &mut Vec<Setting>)
         }
         Kind::Null | Kind::Faulty => {}
         Kind::Bool(_) | Kind::Number(_) | Kind::Text(_) | Kind::List(_) => {
-            let origin = match &node.origin {
+            let mut origin = match &node.origin {
                 Origin::File { line, .. } => format!("{file_name}:{line}"),
                 Origin::Environment(name) => format!("environment variable {name}"),
                 Origin::Default | Origin::Unknown => "default".to_owned(),
             };
-            settings.push(Setting { key: key.to_owned(), value: node.to_value(), origin });
+            // The name of a variable, which is there: what it holds is nobody's business.
+            if key.ends_with("present.env") {
+                origin.push_str(", where it is ***");
+            }
+            let value = match &node.kind {
+                Kind::Text(text) if may_hold_a_secret(key) => without_query(text).into(),
+                _ => node.to_value(),
+            };
+            settings.push(Setting { key: key.to_owned(), value, origin });
         }
+    }
+}
+
+/// Some servers are asked with a key of theirs in the address.
+fn may_hold_a_secret(key: &str) -> bool {
+    key.ends_with(".token_endpoint") || key.ends_with(".keys.url")
+}
+
+fn without_query(address: &str) -> String {
+    match address.split_once('?') {
+        Some((before, _)) => format!("{before}?***"),
+        None => address.to_owned(),
     }
 }
 
 /// Keys of the file in the order of the reference; elements of lists by number.
 fn order(key: &str) -> Vec<(usize, String)> {
-    const TOP: &[&str] = &["tenant", "identity", "inbound", "outbound", "policy"];
-    const WITHIN: &[&str] = &["name", "listen", "forward_to", "connect_to", "expect", "path"];
+    const TOP: &[&str] = &["tenant", "identity", "jwt", "inbound", "outbound", "policy"];
+    const WITHIN: &[&str] =
+        &["name", "issuer", "listen", "forward_to", "connect_to", "expect", "path"];
     key.split(['.', '['])
         .enumerate()
         .map(|(depth, part)| {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use super::problems::{Origin, Problems, Wrong, shown};
 use super::tree::{self, Entry, Kind, Node};
+use crate::secret::Secret;
 
 /// What the environment says that matters to a configuration.
 #[derive(Debug, Default)]
@@ -14,6 +15,8 @@ pub(super) struct Environment {
     overrides: BTreeMap<String, String>,
     /// The Workload API's address by the standard's own variable (Workload Endpoint section 4).
     pub endpoint: Option<String>,
+    /// Everybody else's, for what names one of them to find a token in.
+    others: BTreeMap<String, Secret>,
 }
 
 pub(super) const PREFIX: &str = "SIDEGATE__";
@@ -39,9 +42,34 @@ impl Environment {
                 it.endpoint = Some(value).filter(|value| !value.is_empty());
             } else if name.starts_with(PREFIX) {
                 it.overrides.insert(name, value);
+            } else {
+                it.others.insert(name, Secret::new(value));
             }
         }
         it
+    }
+
+    /// The token in a variable, without white space at either end. No message repeats it, nor the
+    /// name, in place of which the token itself may stand.
+    pub(super) fn token(&self, name: &str) -> Result<Secret, Wrong> {
+        if name.starts_with(PREFIX) {
+            let message = format!("names a variable that begins with `{PREFIX}`");
+            return Err(Wrong::new(message, "those set keys of the configuration; choose another"));
+        }
+        let Some(value) = self.others.get(name) else {
+            let hint = "set it before the start, or name another source";
+            return Err(Wrong::new("names a variable that is not set, or not text", hint));
+        };
+        let token = value.expose().trim();
+        if token.is_empty() {
+            let hint = "put the token into it, or name another source";
+            return Err(Wrong::new("names a variable that is empty", hint));
+        }
+        if !token.bytes().all(|it| it.is_ascii_graphic()) {
+            let hint = "put the token into it and nothing else";
+            return Err(Wrong::new("names a variable that holds no token", hint));
+        }
+        Ok(Secret::new(token.to_owned()))
     }
 
     /// Lays the overrides over the tree, the shorter key first.

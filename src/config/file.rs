@@ -6,6 +6,9 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::file_jwt::{CertificateFile, JwtFile, PresentFile, ServerFile};
+use super::file_values::{OneOrSeveral, OneSeveralOrNone, Period, Size};
+
 /// Everything Sidegate is told. Three keys are required: `tenant`, `policy`, and at least one
 /// listener under `inbound` or `outbound`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -16,8 +19,11 @@ pub(super) struct File {
     /// A caller of another tenant is refused.
     #[schemars(required, example = &"acme")]
     pub tenant: Option<String>,
-    /// Who we are, by the SPIFFE Workload API, and whom else we could believe.
+    /// Who we are, by the SPIFFE Workload API, and whom else we could believe. Of no use where no
+    /// listener has to do with SPIFFE.
     pub identity: Option<IdentityFile>,
+    /// Machine tokens: whose are believed, and where our own come from.
+    pub jwt: Option<JwtFile>,
     /// Listeners that take mTLS from other workloads, judge each request, and forward what is
     /// allowed to the local application.
     #[schemars(with = "Option<Vec<InboundFile>>")]
@@ -90,9 +96,13 @@ pub(super) struct InboundFile {
     /// What the application speaks: `same` as the caller, or always `http1` or `http2`.
     #[schemars(extend("default" = "same"))]
     pub application: Option<ApplicationFile>,
-    /// How callers prove who they are. This version knows `spiffe`.
+    /// How callers prove who they are: `spiffe` is an SVID by mTLS, `jwt` a token of `jwt.issuers`
+    /// or `jwt.svid` (`http` only).
     #[schemars(with = "Option<Vec<MethodOfProof>>", extend("default" = ["spiffe"]))]
     pub accept: Option<Vec<Option<MethodOfProof>>>,
+    /// Certificate that callers with a token know us by. Default: our SVID, which only callers
+    /// who know our trust domain can verify.
+    pub certificate: Option<CertificateFile>,
     /// What may be called, and the scopes each needs (`http` only). Anything else is refused.
     #[schemars(with = "Option<Vec<RouteFile>>")]
     pub routes: Option<Vec<Option<RouteFile>>>,
@@ -152,41 +162,28 @@ pub(super) struct OutboundFile {
     /// `http` covers HTTP/1.1, HTTP/2, gRPC and WebSocket; `tcp` is any other protocol.
     #[schemars(extend("default" = "http"))]
     pub protocol: Option<ProtocolFile>,
-    /// The destination's sidecar: `host:port`.
+    /// The destination's sidecar, or its server: `host:port`.
     #[schemars(required, example = &"billing.prod.svc:8443")]
     pub connect_to: Option<String>,
-    /// SPIFFE ID, or list of them, of which the destination must prove one.
-    #[schemars(
-        required,
-        with = "ExpectSchema",
-        example = &"spiffe://example.org/prod/billing"
-    )]
-    pub expect: Option<ExpectFile>,
-    /// How we prove who we are. This version knows `spiffe`.
+    /// SPIFFE ID, or list of them, of which the destination must prove one. Required where
+    /// `authenticate_with` names `spiffe`.
+    #[schemars(default, with = "OneSeveralOrNone", example = &"spiffe://example.org/prod/billing")]
+    pub expect: Option<OneOrSeveral>,
+    /// How we prove who we are: `[spiffe]`, `[spiffe, jwt]` (a token to a server known by name for
+    /// as long as we have no SVID), or `[jwt]`. `jwt` is for `http` only.
     #[schemars(with = "Option<Vec<MethodOfProof>>", extend("default" = ["spiffe"]))]
     pub authenticate_with: Option<Vec<Option<MethodOfProof>>>,
+    /// How the server is known where we present a token.
+    #[schemars(extend("default" = null))]
+    pub server: Option<ServerFile>,
+    /// The token to present here. Default: `jwt.present`.
+    #[schemars(extend("default" = null))]
+    pub present: Option<PresentFile>,
     /// Authority (`host` or `host:port`) sent in place of the application's own (`http` only).
     #[schemars(example = &"billing.prod.svc")]
     pub host: Option<String>,
     /// Bounds on what callers may use up. All have defaults.
     pub limits: Option<LimitsFile>,
-}
-
-/// One or several; an element that was faulty reads as `None`.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-pub(super) enum ExpectFile {
-    One(String),
-    Several(Vec<Option<String>>),
-}
-
-#[derive(JsonSchema)]
-#[serde(untagged)]
-#[schemars(inline)]
-#[expect(dead_code, reason = "only its schema is of use")]
-enum ExpectSchema {
-    One(String),
-    Several(Vec<String>),
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -226,18 +223,6 @@ pub(super) struct LimitsFile {
     #[schemars(with = "Option<Period>", extend("default" = "1h"))]
     pub connection_age: Option<String>,
 }
-
-/// A length of time as it is written: schema only.
-#[derive(JsonSchema)]
-#[schemars(inline, transparent, example = &"10s")]
-#[expect(dead_code, reason = "only its schema is of use")]
-struct Period(#[schemars(regex(pattern = r"^[0-9]+(ms|s|m|h)$"))] String);
-
-/// A number of bytes as it is written: schema only.
-#[derive(JsonSchema)]
-#[schemars(inline, transparent, example = &"64KiB")]
-#[expect(dead_code, reason = "only its schema is of use")]
-struct Size(#[schemars(regex(pattern = r"^[0-9]+(B|KiB|MiB)$"))] String);
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -304,11 +289,12 @@ pub(super) enum ApplicationFile {
     Http2,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 pub(super) enum MethodOfProof {
     Spiffe,
+    Jwt,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]

@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use spiffe::SpiffeId;
 
-use super::file::{
-    ApplicationFile, ExpectFile, InboundFile, LimitsFile, MethodOfProof, OutboundFile, ProtocolFile,
-};
+use super::file::{ApplicationFile, InboundFile, LimitsFile, OutboundFile, ProtocolFile};
+use super::file_values::OneOrSeveral;
+use super::jwt::Tokens;
 use super::problems::{Problems, shown};
-use super::routes::{self, each};
+use super::proof;
+use super::reading::{Surroundings, each, one_or_several, period};
+use super::routes;
 use super::tree::Place;
 use super::values;
 use super::{Inbound, Outbound, Required};
+use crate::identity::Settings;
 use crate::net::{Listen, Target};
 use crate::proxy::{Limits, Protocol, Speaks};
 
@@ -61,6 +64,7 @@ impl Names {
 pub(super) fn inbound(
     file: &InboundFile,
     at: &Place<'_>,
+    around: &Around<'_>,
     names: &mut Names,
     problems: &mut Problems,
 ) -> Option<Inbound> {
@@ -70,7 +74,7 @@ pub(super) fn inbound(
         .and_then(|text| at.key("listen").accept(problems, values::listen(text)));
     let forward_to = forward_to(file, at, problems);
     let limits = limits(file.limits.as_ref(), &at.key("limits"), problems);
-    methods_of_proof(file.accept.as_deref(), &at.key("accept"), problems);
+    let proof = proof::inbound(file, at, around.surroundings, around.tokens, problems);
     let trust_forwarded_from = trusted_proxies(file, at, problems);
     let terms = file.protocol.and_then(|protocol| match protocol {
         ProtocolFile::Http => http_terms(file, at, problems),
@@ -83,6 +87,7 @@ pub(super) fn inbound(
         None => names.derive("inbound", &listen, at),
     };
     let Terms { protocol, speaks, routes, required } = terms?;
+    let (accept, certificate) = proof?;
     Some(Inbound {
         name,
         listen,
@@ -92,6 +97,8 @@ pub(super) fn inbound(
         routes,
         required,
         trust_forwarded_from: trust_forwarded_from?,
+        accept,
+        certificate,
         limits: limits?,
     })
 }
@@ -178,18 +185,37 @@ fn forward_to(file: &InboundFile, at: &Place<'_>, problems: &mut Problems) -> Op
     Some(application)
 }
 
+/// What listeners are judged by besides themselves.
+pub(super) struct Around<'a> {
+    pub surroundings: &'a Surroundings<'a>,
+    pub tokens: &'a Tokens,
+    pub trust: Trust<'a>,
+}
+
 /// Whom the trust domains of `expect` may belong to.
 pub(super) struct Trust<'a> {
-    pub own: Option<&'a SpiffeId>,
-    pub federates_with: &'a [spiffe::TrustDomain],
+    own: Option<&'a SpiffeId>,
+    federates_with: &'a [spiffe::TrustDomain],
     /// `false` when `identity` has problems of its own: then nothing is said of trust domains.
-    pub known: bool,
+    known: bool,
+}
+
+impl<'a> Trust<'a> {
+    /// Of what `identity` came to: `None` where it has problems of its own.
+    pub(super) fn of(identity: Option<&'a Option<Settings>>) -> Self {
+        let settings = identity.and_then(Option::as_ref);
+        Self {
+            own: settings.and_then(|it| it.spiffe_id.as_ref()),
+            federates_with: settings.map(|it| it.federates_with.as_slice()).unwrap_or_default(),
+            known: identity.is_some(),
+        }
+    }
 }
 
 pub(super) fn outbound(
     file: &OutboundFile,
     at: &Place<'_>,
-    trust: &Trust<'_>,
+    around: &Around<'_>,
     names: &mut Names,
     problems: &mut Problems,
 ) -> Option<Outbound> {
@@ -198,11 +224,13 @@ pub(super) fn outbound(
         .connect_to
         .as_deref()
         .and_then(|text| at.key("connect_to").accept(problems, values::destination(text)));
-    let expect = expect(file.expect.as_ref(), &at.key("expect"), trust, problems);
+    let (surroundings, tokens) = (around.surroundings, around.tokens);
+    let proof = proof::outbound(file, at, connect_to.as_ref(), surroundings, tokens, problems);
+    let spiffe = proof.as_ref().map(|it| it.spiffe);
+    let expect = expect(file, spiffe, &at.key("expect"), &around.trust, problems);
     let host =
         file.host.as_deref().map(|text| at.key("host").accept(problems, values::authority(text)));
     let limits = limits(file.limits.as_ref(), &at.key("limits"), problems);
-    methods_of_proof(file.authenticate_with.as_deref(), &at.key("authenticate_with"), problems);
     let protocol = match file.protocol? {
         ProtocolFile::Http => Protocol::Http,
         ProtocolFile::Tcp => Protocol::Tcp,
@@ -227,6 +255,7 @@ pub(super) fn outbound(
         protocol,
         connect_to: connect_to?,
         expect: expect?,
+        fallback: proof?.fallback,
         host,
         limits: limits?,
     })
@@ -252,20 +281,31 @@ fn local_listen(file: &OutboundFile, at: &Place<'_>, problems: &mut Problems) ->
 }
 
 fn expect(
-    file: Option<&ExpectFile>,
+    file: &OutboundFile,
+    spiffe: Option<bool>,
     at: &Place<'_>,
     trust: &Trust<'_>,
     problems: &mut Problems,
 ) -> Option<Vec<SpiffeId>> {
-    let ids = match file? {
-        ExpectFile::One(text) => vec![at.accept(problems, values::workload_id(text))?],
-        ExpectFile::Several(list) if list.is_empty() => {
-            let hint = "name at least one, such as `spiffe://example.org/prod/billing`";
-            at.report(problems, "is empty, so no destination could be right", hint);
-            return None;
+    if spiffe == Some(false) {
+        if at.is_written() {
+            let hint = "remove it; the server is known by name: `server: { name: ... }`";
+            at.report(problems, "means nothing without `spiffe` in `authenticate_with`", hint);
         }
-        ExpectFile::Several(list) => each(list, at, problems, values::workload_id)?,
+        return Some(Vec::new());
+    }
+    let Some(file) = &file.expect else {
+        if spiffe == Some(true) && !at.is_faulty() {
+            let hint = "add it, such as `expect: spiffe://example.org/prod/billing`";
+            at.report(problems, "is missing", hint);
+        }
+        return None;
     };
+    let empty = (
+        "is empty, so no destination could be right",
+        "name at least one, such as `spiffe://example.org/prod/billing`",
+    );
+    let ids = one_or_several(Some(file), at, empty, problems, values::workload_id)?;
     if !trust.known {
         return Some(ids);
     }
@@ -278,9 +318,9 @@ fn expect(
         // As long as nobody said which trust domain is ours, one may be.
         let ours = *own.get_or_insert(domain);
         if ours != domain {
-            let place = match file? {
-                ExpectFile::One(_) => at.clone(),
-                ExpectFile::Several(_) => at.item(index),
+            let place = match file {
+                OneOrSeveral::One(_) => at.clone(),
+                OneOrSeveral::Several(_) => at.item(index),
             };
             let message = format!("trust domain `{domain}` is not ours and not federated with");
             let hint = format!("add `{domain}` to `identity.federates_with`");
@@ -288,20 +328,6 @@ fn expect(
         }
     }
     Some(ids)
-}
-
-/// `[spiffe]` is all there is; an empty list would let nobody in, or prove nothing.
-fn methods_of_proof(
-    list: Option<&[Option<MethodOfProof>]>,
-    at: &Place<'_>,
-    problems: &mut Problems,
-) {
-    let list = list.unwrap_or_default();
-    if list.is_empty() && !at.is_faulty() {
-        at.report(problems, "is empty", "write `[spiffe]`, or leave the key out");
-    } else if list.iter().flatten().count() > 1 {
-        at.report(problems, "lists the same thing twice", "write `[spiffe]`");
-    }
 }
 
 fn limits(file: Option<&LimitsFile>, at: &Place<'_>, problems: &mut Problems) -> Option<Limits> {
@@ -333,22 +359,6 @@ fn limits(file: Option<&LimitsFile>, at: &Place<'_>, problems: &mut Problems) ->
 /// How long a connection to the application or a destination is kept without use. Shorter than
 /// what most servers allow, so that they seldom close one just as it is used.
 const UPSTREAM_IDLE: Duration = Duration::from_secs(55);
-
-/// A duration that is not zero.
-pub(super) fn period(
-    text: Option<&str>,
-    at: &Place<'_>,
-    problems: &mut Problems,
-) -> Option<Duration> {
-    let text = text?;
-    let duration = at.accept(problems, values::duration(text))?;
-    if duration.is_zero() {
-        let hint = "give it a length, such as `10s`; there is no way to switch it off";
-        at.report(problems, format!("{} would leave no time at all", shown(text)), hint);
-        return None;
-    }
-    Some(duration)
-}
 
 fn header_bytes(text: Option<&str>, at: &Place<'_>, problems: &mut Problems) -> Option<usize> {
     /// What the HTTP/1.1 parser needs to read at all, and what no honest caller reaches.

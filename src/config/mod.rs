@@ -6,11 +6,21 @@
 
 mod problems;
 mod values;
+mod token_values;
 mod tree;
 mod environment;
+mod file_values;
+mod file_jwt;
 mod file;
+mod refused;
 mod structure;
+mod defaults;
+mod reading;
 mod routes;
+mod identity;
+mod present;
+mod jwt;
+mod proof;
 mod listeners;
 mod convert;
 mod effective;
@@ -21,7 +31,6 @@ pub use effective::{Effective, Setting};
 pub use problems::{Problem, Problems};
 pub use values::parse_duration;
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
 use std::net::SocketAddr;
@@ -30,10 +39,11 @@ use std::time::Duration;
 
 use spiffe::SpiffeId;
 
-use crate::identity;
 use crate::net::{Listen, Target};
 use crate::proxy::{Limits, Protocol, Speaks};
 use crate::telemetry::log::Format as LogFormat;
+use crate::tls;
+use crate::token;
 use environment::Environment;
 use problems::Origin;
 use tree::{Kind, Node};
@@ -43,7 +53,9 @@ use tree::{Kind, Node};
 pub struct Config {
     /// Whom this workload belongs to: `[a-z0-9][a-z0-9-]{0,62}`.
     pub tenant: String,
-    pub identity: identity::Settings,
+    /// `None` only where no listener uses SPIFFE.
+    pub identity: Option<crate::identity::Settings>,
+    pub jwt: Jwt,
     pub tls: TlsConfig,
     pub policy: PathBuf,
     pub inbound: Vec<Inbound>,
@@ -56,6 +68,33 @@ pub struct Config {
     pub workers: usize,
 }
 
+/// Whose tokens are believed.
+#[derive(Debug, Clone)]
+pub struct Jwt {
+    pub issuers: Vec<token::Issuer>,
+    /// Given where JWT-SVIDs are accepted.
+    pub svid: Option<token::Svids>,
+}
+
+/// How callers of a listener prove who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accept {
+    Spiffe,
+    SpiffeOrJwt,
+    Jwt,
+}
+
+/// How a destination is reached without SPIFFE.
+#[derive(Debug, Clone)]
+pub struct Fallback {
+    /// What the server's certificate must be good for.
+    pub server: tls::HostName,
+    pub roots: tls::RootsFrom,
+    pub present: token::Present,
+    /// Also taken while we have an SVID and the server shows none.
+    pub also_without_svid: bool,
+}
+
 /// A listener for peers, and the application behind it.
 #[derive(Debug, Clone)]
 pub struct Inbound {
@@ -64,6 +103,10 @@ pub struct Inbound {
     pub forward_to: Target,
     pub protocol: Protocol,
     pub speaks: Speaks,
+    /// Other than [`Accept::Spiffe`] only for HTTP.
+    pub accept: Accept,
+    /// Given only where tokens are accepted.
+    pub certificate: Option<tls::CertificateFiles>,
     /// HTTP only, and then not empty.
     pub routes: Vec<Route>,
     /// TCP only, and then always given.
@@ -81,8 +124,10 @@ pub struct Outbound {
     pub protocol: Protocol,
     /// DNS name or IP address (IPv6 without brackets), and port.
     pub connect_to: (String, u16),
-    /// The destination must prove one of these. Not empty.
+    /// The destination must prove one of these by SVID. Empty where we do not use SPIFFE.
     pub expect: Vec<SpiffeId>,
+    /// What is done while there is no SVID; `None`: nothing. Only for HTTP.
+    pub fallback: Option<Fallback>,
     /// Authority to send in place of the application's own.
     pub host: Option<String>,
     pub limits: Limits,
@@ -187,7 +232,13 @@ pub fn effective(
 
 /// The JSON Schema of the file, generated from its types.
 pub fn schema() -> serde_json::Value {
-    let settings = schemars::generate::SchemaSettings::draft2020_12().for_deserialize();
+    schema_with(false)
+}
+
+/// `inline`: without references, as `structure` reads it.
+fn schema_with(inline: bool) -> serde_json::Value {
+    let mut settings = schemars::generate::SchemaSettings::draft2020_12().for_deserialize();
+    settings.inline_subschemas = inline;
     settings.into_generator().into_root_schema_for::<file::File>().to_value()
 }
 
@@ -212,9 +263,9 @@ fn judge(
         tree.kind = Kind::Map(Vec::new());
     }
     environment.apply(&mut tree, &mut problems);
-    let schema = schema();
+    let schema = schema_with(true);
     structure::check(&mut tree, &schema, &mut problems);
-    structure::complete(&mut tree, &schema);
+    defaults::complete(&mut tree, &schema);
     if tree.kind == Kind::Faulty {
         return Err(problems);
     }
@@ -234,13 +285,14 @@ fn sources(path: &Path) -> Result<(String, Variables), Problems> {
     let mut problems = Problems::new(&path.to_string_lossy());
     let mut variables = Vec::new();
     for (name, value) in std::env::vars_os() {
-        let Some(name) = ours(&name) else { continue };
+        let Ok(name) = name.into_string() else { continue };
         match value.into_string() {
             Ok(value) => variables.push((name, value)),
-            Err(_) => {
+            Err(_) if is_ours(&name) => {
                 let at = Origin::Environment(name);
                 problems.add("", &at, "is not text in UTF-8".to_owned(), None);
             }
+            Err(_) => {}
         }
     }
     let mut bytes = Vec::new();
@@ -258,8 +310,6 @@ fn sources(path: &Path) -> Result<(String, Variables), Problems> {
     if problems.is_empty() { Ok((text, variables)) } else { Err(problems) }
 }
 
-fn ours(name: &OsString) -> Option<String> {
-    let name = name.to_str()?;
-    let ours = name.starts_with(environment::PREFIX) || name == environment::ENDPOINT;
-    ours.then(|| name.to_owned())
+fn is_ours(name: &str) -> bool {
+    name.starts_with(environment::PREFIX) || name == environment::ENDPOINT
 }

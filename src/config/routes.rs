@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::file::RouteFile;
 use super::problems::{Problems, Wrong, shown};
+use super::reading::each;
 use super::tree::Place;
 use super::values;
 use super::{Required, Route, RouteMatch};
@@ -272,32 +273,4 @@ pub(super) fn required(
     }
     let scopes = each(list, &at, problems, values::required_scope)?;
     Some(if key == "scopes" { Required::All(scopes) } else { Required::Any(scopes) })
-}
-
-/// Parses every element, and refuses one that comes twice.
-pub(super) fn each<T: PartialEq>(
-    list: &[Option<String>],
-    at: &Place<'_>,
-    problems: &mut Problems,
-    parse: impl Fn(&str) -> Result<T, Wrong>,
-) -> Option<Vec<T>> {
-    let mut values: Vec<T> = Vec::new();
-    let mut sound = true;
-    for (index, text) in list.iter().enumerate() {
-        let parsed = text.as_deref().and_then(|text| {
-            let at = at.item(index);
-            let value = at.accept(problems, parse(text))?;
-            if values.contains(&value) {
-                let message = format!("{} is listed twice", shown(text));
-                at.report(problems, message, "remove one of the two");
-                return None;
-            }
-            Some(value)
-        });
-        match parsed {
-            Some(value) => values.push(value),
-            None => sound = false,
-        }
-    }
-    sound.then_some(values)
 }

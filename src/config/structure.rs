@@ -6,26 +6,8 @@
 use serde_json::Value;
 
 use super::problems::{Origin, Problems, shown};
+use super::refused;
 use super::tree::{Entry, Kind, Node, child_key};
-
-/// Keys of the design that this version refuses by name, with what to do instead.
-/// `[]` stands for any element of a list.
-const LATER_KEYS: &[(&str, &str)] = &[
-    ("admin", "remove it; `health` and `metrics` are listeners of their own"),
-    ("forward_proxy", "declare each destination under `outbound`"),
-    ("inbound[].openapi", "declare the routes and their scopes under `routes`"),
-    ("jwt", "remove it; workloads authenticate by SPIFFE"),
-];
-
-/// Values of the design that this version refuses by name.
-const LATER_VALUES: &[(&str, &str, &str)] = &[
-    ("inbound[].accept[]", "jwt", "write `accept: [spiffe]`, or leave the key out"),
-    (
-        "outbound[].authenticate_with[]",
-        "jwt",
-        "write `authenticate_with: [spiffe]`, or leave the key out",
-    ),
-];
 
 /// Reports everything in which `tree` is not as `schema` says, and marks it faulty.
 pub(super) fn check(tree: &mut Node, schema: &Value, problems: &mut Problems) {
@@ -55,7 +37,7 @@ fn node(it: &mut Node, schema: &Value, key: &str, problems: &mut Problems) {
         it.kind = Kind::Text(raw);
         return node(it, schema, key, problems);
     }
-    let (message, hint) = mismatch(it, schema);
+    let (message, hint) = mismatch(it, schema, key);
     spoil(it, key, message, hint, problems);
 }
 
@@ -65,13 +47,13 @@ fn spoil(it: &mut Node, key: &str, message: String, hint: String, problems: &mut
 }
 
 /// The alternatives of a schema, or the schema itself.
-fn branches(schema: &Value) -> impl Iterator<Item = &Value> {
+pub(super) fn branches(schema: &Value) -> impl Iterator<Item = &Value> {
     let alternatives = schema.get("anyOf").and_then(Value::as_array);
     let itself = if alternatives.is_none() { Some(schema) } else { None };
     alternatives.into_iter().flatten().chain(itself)
 }
 
-fn allows(schema: &Value, name: &str) -> bool {
+pub(super) fn allows(schema: &Value, name: &str) -> bool {
     match schema.get("type") {
         Some(Value::String(one)) => one == name,
         Some(Value::Array(several)) => several.iter().any(|one| one == name),
@@ -125,11 +107,19 @@ fn known(
         node(&mut entry.value, inner, &path, problems);
         return true;
     }
-    let general = generalized(&path);
-    if let Some((_, instead)) = LATER_KEYS.iter().find(|(name, _)| *name == general) {
-        let message = format!("{} is not supported by this version yet", shown(&entry.key));
-        problems.add(&path, &entry.key_origin, message, Some((*instead).to_owned()));
+    if let Some((message, hint)) = refused::key(&generalized(&path), &entry.key) {
+        problems.add(&path, &entry.key_origin, message, Some(hint));
         return false;
+    }
+    if let Some(inline) = refused::inline_secret(&entry.key, &keys(schema)) {
+        problems.add(&path, &entry.key_origin, inline.message, Some(inline.hint));
+        let Some(meant) = inline.meant.filter(|meant| !written.iter().any(|key| key == meant))
+        else {
+            return false;
+        };
+        entry.key = meant.to_owned();
+        entry.value.kind = Kind::Faulty;
+        return true;
     }
     let possible = keys(schema);
     let meant = nearest(&entry.key, &possible);
@@ -158,8 +148,8 @@ fn generalized(path: &str) -> String {
 }
 
 fn keys(schema: &Value) -> Vec<&str> {
-    let properties = schema.get("properties").and_then(Value::as_object);
-    properties.into_iter().flatten().map(|(key, _)| key.as_str()).collect()
+    let maps = branches(schema).filter_map(|it| it.get("properties").and_then(Value::as_object));
+    maps.flatten().map(|(key, _)| key.as_str()).collect()
 }
 
 fn nearest<'a>(written: &str, possible: &[&'a str]) -> Option<&'a str> {
@@ -210,7 +200,7 @@ fn example(schema: &Value) -> Option<String> {
     Some(first.as_str().map_or_else(|| first.to_string(), str::to_owned))
 }
 
-fn mismatch(it: &Node, schema: &Value) -> (String, String) {
+fn mismatch(it: &Node, schema: &Value, key: &str) -> (String, String) {
     let example = example(schema);
     let example = example.as_deref();
     if it.kind == Kind::Null {
@@ -224,11 +214,19 @@ fn mismatch(it: &Node, schema: &Value) -> (String, String) {
     let found = match &it.kind {
         Kind::Null | Kind::Faulty => "nothing".to_owned(),
         Kind::Bool(value) => format!("`{value}`"),
+        // Not repeated: somebody may have put the secret itself there.
+        Kind::Text(_) if refused::may_be_secret(key) => "text".to_owned(),
+        Kind::Number(_) if refused::may_be_secret(key) => "a number".to_owned(),
         Kind::Number(value) => format!("the number `{value}`"),
         Kind::Text(value) => format!("the text {}", shown(value)),
         Kind::List(_) => "a list".to_owned(),
         Kind::Map(_) => "a map of keys".to_owned(),
     };
+    if let (Kind::Text(_) | Kind::Number(_), Some(hint)) =
+        (&it.kind, refused::instead_of_secret(key))
+    {
+        return (format!("expected {}, found {found}", wanted.join(" or ")), hint.to_owned());
+    }
     let hint = remedy(it, schema, &wanted).unwrap_or_else(|| match example {
         Some(example) => format!("such as `{example}`"),
         None => "see docs/configuration.md".to_owned(),
@@ -270,11 +268,8 @@ fn wrong_text(text: &str, schema: &Value, key: &str) -> Option<(String, String)>
     if possible.contains(&text) {
         return None;
     }
-    let general = generalized(key);
-    let later = LATER_VALUES.iter().find(|(path, value, _)| *path == general && *value == text);
-    if let Some((_, value, instead)) = later {
-        let message = format!("`{value}` is not supported by this version yet");
-        return Some((message, (*instead).to_owned()));
+    if let Some(refused) = refused::value(&generalized(key), text) {
+        return Some(refused);
     }
     let message = format!("{} is not one of {}", shown(text), quoted(&possible));
     Some((message, suggestion(nearest(text, &possible), &possible, "write one of")))
@@ -292,79 +287,4 @@ fn wrong_number(number: &serde_json::Number, schema: &Value) -> Option<(String, 
         hint = format!("{hint}; leave the key out for {default}");
     }
     Some((message, hint))
-}
-
-/// Writes the schema's defaults into a checked tree wherever nothing was said.
-pub(super) fn complete(tree: &mut Node, schema: &Value) {
-    for branch in branches(schema) {
-        match &mut tree.kind {
-            Kind::Map(entries) if allows(branch, "object") => {
-                let properties = branch.get("properties").and_then(Value::as_object);
-                for (name, inner) in properties.into_iter().flatten() {
-                    complete_entry(entries, name, inner);
-                }
-            }
-            Kind::List(nodes) if allows(branch, "array") => {
-                let Some(items) = branch.get("items") else { continue };
-                nodes.iter_mut().for_each(|element| complete(element, items));
-            }
-            Kind::Null
-            | Kind::Bool(_)
-            | Kind::Number(_)
-            | Kind::Text(_)
-            | Kind::List(_)
-            | Kind::Map(_)
-            | Kind::Faulty => {}
-        }
-    }
-}
-
-fn complete_entry(entries: &mut Vec<Entry>, name: &str, schema: &Value) {
-    let found = entries.iter_mut().find(|entry| entry.key == name);
-    if let Some(entry) = found {
-        if entry.value.kind == Kind::Null {
-            entry.value.kind = absent(schema);
-            entry.value.origin = Origin::Default;
-        }
-        return complete(&mut entry.value, schema);
-    }
-    let kind = absent(schema);
-    if kind != Kind::Null {
-        let mut value = Node { kind, origin: Origin::Default, raw: None };
-        complete(&mut value, schema);
-        entries.push(Entry { key: name.to_owned(), key_origin: Origin::Default, value });
-    }
-}
-
-/// What stands where nothing was said: the default, or a map of nothing but defaults.
-fn absent(schema: &Value) -> Kind {
-    if let Some(default) = schema.get("default") {
-        return kind(default);
-    }
-    let optional = branches(schema)
-        .find(|it| allows(it, "object"))
-        .is_some_and(|it| it.get("required").is_none());
-    if optional { Kind::Map(Vec::new()) } else { Kind::Null }
-}
-
-fn kind(value: &Value) -> Kind {
-    match value {
-        Value::Null => Kind::Null,
-        Value::Bool(value) => Kind::Bool(*value),
-        Value::Number(value) => Kind::Number(value.clone()),
-        Value::String(value) => Kind::Text(value.clone()),
-        Value::Array(values) => Kind::List(values.iter().map(default_node).collect()),
-        Value::Object(values) => {
-            let entry = |(key, value): (&String, &Value)| Entry {
-                key: key.clone(),
-                key_origin: Origin::Default,
-                value: default_node(value),
-            };
-            Kind::Map(values.iter().map(entry).collect())
-        }
-    }
-}
-
-fn default_node(value: &Value) -> Node {
-    Node { kind: kind(value), origin: Origin::Default, raw: None }
 }

@@ -1,13 +1,14 @@
 //! What one written value means, by table and by property.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use proptest::prelude::{any, proptest};
 use serde_json::Value;
 
 use super::problems::{Problem, shown};
-use super::{Config, Problems, schema, values};
+use super::{Config, Problems, schema_with, token_values, values};
 
 /// Whatever the outcome, it can be told.
 fn judged(text: &str, name: &str, env: impl Iterator<Item = (String, String)>) {
@@ -31,6 +32,37 @@ proptest! {
         drop(values::application(&text));
         drop(values::destination(&text));
         drop(values::authority(&text));
+        drop(token_values::https_url(&text));
+        drop(token_values::discoverable(&text));
+        drop(token_values::issuer(&text));
+        drop(token_values::name(&text));
+        drop(token_values::client_id(&text));
+        drop(token_values::asked_scope(&text));
+        drop(token_values::uri(&text));
+        drop(token_values::host_name(&text));
+        drop(token_values::algorithm(&text));
+        drop(token_values::path(&text, Path::new("/base")));
+        drop(token_values::variable(&text));
+    }
+
+    /// Whatever stands where a path or a variable's name should: it may be a token.
+    #[test]
+    fn what_may_be_a_secret_is_never_repeated(
+        secret in "[A-Za-z0-9_-]{8,20}",
+        head in "eyJ[A-Za-z0-9_-]{4,20}\\.[A-Za-z0-9_-]{4,20}\\.",
+    ) {
+        let path = token_values::path(&format!("{head}{secret}"), Path::new("/base"));
+        assert!(!format!("{:?}", path.unwrap_err()).contains(&secret));
+        let variable = token_values::variable(&format!("{head}{secret}"));
+        assert!(!format!("{:?}", variable.unwrap_err()).contains(&secret));
+        let url = token_values::https_url(&format!("https://me:{secret}@auth.example"));
+        assert!(!format!("{:?}", url.unwrap_err()).contains(&secret));
+    }
+
+    #[test]
+    fn a_scope_that_is_asked_for_is_one_word(scope in "[!#-\\[\\]-~]{1,50}", space in "[ \"\\\\\t]") {
+        assert_eq!(token_values::asked_scope(&scope), Ok(scope.clone()));
+        assert!(token_values::asked_scope(&format!("{scope}{space}{scope}")).is_err());
     }
 
     #[test]
@@ -92,7 +124,8 @@ proptest! {
     #[test]
     fn no_text_in_the_shape_of_yaml_makes_the_reader_panic(
         lines in proptest::collection::vec(
-            "( |  |    )?(- )?(tenant|inbound|routes|limits|idle|expect|policy|<<): ?(\\[|\\{|&a|\\*a|5m|x)?",
+            "( |  |    )?(- )?(tenant|inbound|routes|limits|idle|expect|policy|jwt|issuers|keys|present|\
+             certificate|accept|<<): ?(\\[|\\{|&a|\\*a|5m|x|jwt)?",
             0..20,
         ),
     ) {
@@ -250,7 +283,7 @@ fn the_schema_uses_only_what_the_structural_check_understands() {
         }
     }
     let mut unknown = BTreeSet::new();
-    walk(&schema(), &mut unknown);
+    walk(&schema_with(true), &mut unknown);
     assert!(unknown.is_empty(), "{unknown:?}");
 }
 

@@ -311,6 +311,11 @@ impl<'a> Place<'a> {
         self.node.is_some_and(|node| node.kind == Kind::Faulty)
     }
 
+    /// Somebody wrote something here, be it right or wrong.
+    pub(super) fn is_written(&self) -> bool {
+        self.node.is_some_and(|node| node.kind != Kind::Null && node.origin != Origin::Default)
+    }
+
     pub(super) fn report(
         &self,
         problems: &mut Problems,

@@ -36,6 +36,14 @@ pub struct IdentityAnswer {
     pub denials: Vec<DenyReason>,
 }
 
+/// What the policy leaves of what a token brings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ceiling {
+    /// As in [`IdentityAnswer`].
+    pub limits: Vec<Limit>,
+    pub denials: Vec<DenyReason>,
+}
+
 /// The answer of `data.sidegate.global.grant`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GrantAnswer {

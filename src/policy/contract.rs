@@ -5,30 +5,33 @@
 pub(super) const GRANT: &str = "data.sidegate.global.grant";
 pub(super) const REQUEST_DENY: &str = "data.sidegate.request.deny";
 
+/// Where in the data stands who is believed no longer. Never answered by a rule.
+pub(super) const REVOCATIONS: &str = "revocations";
+
 /// The entry points of one layer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Layer {
     pub name: &'static str,
-    pub limit: Option<&'static str>,
+    pub limit: &'static str,
     pub deny: &'static str,
 }
 
 /// From the widest to the narrowest.
 pub(super) const LAYERS: [Layer; 4] = [
-    Layer { name: "global", limit: None, deny: "data.sidegate.global.deny" },
     Layer {
-        name: "team",
-        limit: Some("data.sidegate.team.limit"),
-        deny: "data.sidegate.team.deny",
+        name: "global",
+        limit: "data.sidegate.global.limit",
+        deny: "data.sidegate.global.deny",
     },
+    Layer { name: "team", limit: "data.sidegate.team.limit", deny: "data.sidegate.team.deny" },
     Layer {
         name: "resource",
-        limit: Some("data.sidegate.resource.limit"),
+        limit: "data.sidegate.resource.limit",
         deny: "data.sidegate.resource.deny",
     },
     Layer {
         name: "tenant",
-        limit: Some("data.sidegate.tenant.limit"),
+        limit: "data.sidegate.tenant.limit",
         deny: "data.sidegate.tenant.deny",
     },
 ];

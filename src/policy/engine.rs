@@ -11,12 +11,13 @@ use regorus::utils::limits::{
 };
 use regorus::{CompiledPolicy, Engine, Value};
 
-use super::answer::{Answer, DenyReason, EvalError, IdentityAnswer, Roles};
+use super::answer::{Answer, Ceiling, DenyReason, EvalError, IdentityAnswer, Roles};
 use super::contract::{GRANT, LAYERS, REQUEST_DENY};
 use super::error::{LoadError, Problem};
 use super::input;
 use super::question::{IdentityQuestion, RequestQuestion};
 use super::reads::{self, Findings, Reads};
+use super::revocations::{self, Revocations};
 use super::roles;
 use super::scan;
 use super::source::{Data, Format, Source};
@@ -35,6 +36,7 @@ pub struct Policy {
     layers: Vec<LayerRules>,
     request_deny: Option<Entry>,
     roles: Roles,
+    revocations: Revocations,
     identity_reads: Reads,
 }
 
@@ -73,17 +75,18 @@ pub(super) fn compile(source: &Source) -> Result<Policy, LoadError> {
             .add_data(mounted(data)?)
             .map_err(|error| Problem::in_file(&data.file.name, first_line(&error)))?;
     }
-    let roles =
-        roles::expand(&engine.get_data()).map_err(|message| Problem::in_file("data", message))?;
-    assemble(&engine, &findings, roles, &source.revision)
+    assemble(&engine, &findings, &source.revision)
 }
 
 fn assemble(
     engine: &Engine,
     findings: &Findings,
-    roles: Roles,
     revision: &Arc<str>,
 ) -> Result<Policy, LoadError> {
+    let in_data = |message| Problem::in_file("data", message);
+    let data = engine.get_data();
+    let roles = roles::expand(&data).map_err(in_data)?;
+    let revocations = revocations::read(&data).map_err(in_data)?;
     let entry = |path: &'static str| -> Result<Option<Entry>, LoadError> {
         if !findings.defines(path) {
             return Ok(None);
@@ -100,8 +103,7 @@ fn assemble(
     };
     let mut layers = Vec::new();
     for layer in LAYERS {
-        let limit = layer.limit.map(entry).transpose()?.flatten();
-        let deny = entry(layer.deny)?;
+        let (limit, deny) = (entry(layer.limit)?, entry(layer.deny)?);
         if limit.is_some() || deny.is_some() {
             layers.push(LayerRules { layer: layer.name, limit, deny });
         }
@@ -112,6 +114,7 @@ fn assemble(
         layers,
         request_deny: entry(REQUEST_DENY)?,
         roles,
+        revocations,
         identity_reads: findings.identity_reads,
     })
 }
@@ -126,16 +129,31 @@ impl Policy {
     pub fn identity(&self, question: &IdentityQuestion<'_>) -> Result<IdentityAnswer, EvalError> {
         let input = input::identity(question);
         let grant = self.grant.ask(&input, |answer| answer.grant())?;
+        let Ceiling { limits, denials } = self.ceiling_over(&input)?;
+        Ok(IdentityAnswer { grant, limits, denials })
+    }
+
+    /// What is left to somebody who brings rights of their own: limits and denials of every layer.
+    pub fn ceiling(&self, question: &IdentityQuestion<'_>) -> Result<Ceiling, EvalError> {
+        self.ceiling_over(&input::identity(question))
+    }
+
+    fn ceiling_over(&self, input: &Value) -> Result<Ceiling, EvalError> {
         let (mut limits, mut denials) = (Vec::new(), Vec::new());
         for rules in &self.layers {
             if let Some(limit) = &rules.limit {
-                limits.push(limit.ask(&input, |answer| answer.limit(rules.layer))?);
+                limits.push(limit.ask(input, |answer| answer.limit(rules.layer))?);
             }
             if let Some(deny) = &rules.deny {
-                denials.extend(deny.ask(&input, |answer| answer.denials(rules.layer))?);
+                denials.extend(deny.ask(input, |answer| answer.denials(rules.layer))?);
             }
         }
-        Ok(IdentityAnswer { grant, limits, denials })
+        Ok(Ceiling { limits, denials })
+    }
+
+    /// Who and what is believed no longer (AZ-11).
+    pub fn revocations(&self) -> &Revocations {
+        &self.revocations
     }
 
     /// What is against this request; nothing if the policy has no such rule.
@@ -202,7 +220,7 @@ fn bound_the_interpreter() {
 }
 
 /// A data file as part of the whole document, at the place where its folder is.
-fn mounted(data: &Data) -> Result<Value, LoadError> {
+pub(super) fn mounted(data: &Data) -> Result<Value, LoadError> {
     let name = &data.file.name;
     let parsed = match data.format {
         Format::Json => Value::from_json_str(&data.file.text),

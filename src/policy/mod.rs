@@ -14,16 +14,18 @@ mod names;
 mod walk;
 mod reads;
 mod roles;
+mod revocations;
 mod engine;
 mod reload;
 
-pub use answer::{DenyReason, EvalError, GrantAnswer, IdentityAnswer, Limit};
+pub use answer::{Ceiling, DenyReason, EvalError, GrantAnswer, IdentityAnswer, Limit};
 pub use engine::Policy;
 pub use error::{LoadError, Problem};
 pub use question::{
     Direction, IdentityQuestion, Local, RequestQuestion, Subject, Workload, minute_end,
 };
 pub use reload::{PolicyStatus, watch};
+pub use revocations::Revocations;
 #[cfg(test)]
 pub(crate) use roles::is_scope_pattern;
 

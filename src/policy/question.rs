@@ -110,6 +110,16 @@ impl Subject {
         let subject = Arc::clone(workload.uri());
         Self { method: "spiffe", subject, workload: Some(workload), issuer: None }
     }
+
+    /// A workload that proved itself by JWT-SVID.
+    pub fn jwt_svid(workload: Workload) -> Self {
+        Self { method: "jwt-svid", ..Self::spiffe(workload) }
+    }
+
+    /// Whom a machine token names. Never a SPIFFE ID, whatever the text looks like.
+    pub fn jwt(subject: Arc<str>, issuer: Arc<str>) -> Self {
+        Self { method: "jwt", subject, workload: None, issuer: Some(issuer) }
+    }
 }
 
 impl Direction {

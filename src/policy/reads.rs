@@ -8,7 +8,7 @@ use regorus::Value;
 use regorus::unstable::Module;
 
 use super::builtins;
-use super::contract::{GRANT, LAYERS, REQUEST_DENY};
+use super::contract::{GRANT, LAYERS, REQUEST_DENY, REVOCATIONS};
 use super::error::Problem;
 use super::input::{IDENTITY_FIELDS, REQUEST_FIELDS};
 use super::syntax::Path;
@@ -68,6 +68,7 @@ pub(super) fn analyze(modules: &[impl std::ops::Deref<Target = Module>]) -> Find
         if !by_identity && !by_request {
             problems.extend(check_unasked(definition));
         }
+        problems.extend(check_revocations(definition));
     }
     problems.sort();
     problems.dedup();
@@ -76,7 +77,7 @@ pub(super) fn analyze(modules: &[impl std::ops::Deref<Target = Module>]) -> Find
 }
 
 fn identity_entries() -> Vec<&'static str> {
-    let layers = LAYERS.iter().flat_map(|layer| layer.limit.into_iter().chain([layer.deny]));
+    let layers = LAYERS.iter().flat_map(|layer| [layer.limit, layer.deny]);
     std::iter::once(GRANT).chain(layers).collect()
 }
 
@@ -265,6 +266,15 @@ fn check_unasked(definition: &Definition) -> Option<Problem> {
     entries.push(REQUEST_DENY);
     let hint = suggestion(&name, entries.into_iter());
     let message = format!("`{name}` is neither asked for nor used by what is{hint}");
+    Some(Problem { message, ..definition.place.clone() })
+}
+
+/// They are read from the data alone, so a rule of that name would revoke nothing.
+fn check_revocations(definition: &Definition) -> Option<Problem> {
+    if definition.path.get(1)? != REVOCATIONS {
+        return None;
+    }
+    let message = format!("`data.{REVOCATIONS}` stands in data files; no rule can answer for it");
     Some(Problem { message, ..definition.place.clone() })
 }
 

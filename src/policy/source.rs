@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest;
 
-use super::error::LoadError;
+use super::error::{LoadError, Problem};
 
 pub(super) const FILE_BYTES_MAX: usize = 1024 * 1024;
 const DATA_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -118,6 +118,11 @@ impl Reader {
             "data.json" => Some(Format::Json),
             "data.yaml" | "data.yml" => Some(Format::Yaml),
             name if name.ends_with(".rego") => None,
+            // As everywhere in OPA's layout it would be skipped, and somebody would not be revoked.
+            "revocations.json" | "revocations.yaml" | "revocations.yml" => {
+                let message = "is not read: write `revocations/data.json`".to_owned();
+                return Err(Problem::in_file(name, message).into());
+            }
             _ => return Ok(()),
         };
         self.files += 1;

@@ -1,28 +1,48 @@
 //! The example policies: they load, they pass their own tests, and they say what the docs say.
 
+use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
 use regorus::{Engine, Value};
 use spiffe::SpiffeId;
 
+use super::engine::mounted;
 use super::source;
-use super::{Direction, IdentityQuestion, Local, Settings, Subject, Workload, load};
+use super::{Direction, IdentityQuestion, Local, Policy, Settings, Subject, Workload, load};
 
 fn examples() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("policies")
+}
+
+fn id(uri: &str) -> Workload {
+    Workload::new(&SpiffeId::new(uri).unwrap())
+}
+
+fn local() -> Local {
+    Local {
+        workload: Some(id("spiffe://example.org/prod/billing")),
+        tenant: "acme".into(),
+        direction: Direction::Inbound,
+    }
+}
+
+/// What the first layer leaves to a token, or to a workload.
+fn limit(policy: &Policy, subject: &Subject) -> Vec<String> {
+    let (local, now) = (local(), UNIX_EPOCH);
+    let question = IdentityQuestion { subject, address: None, local: &local, now };
+    policy.ceiling(&question).unwrap().limits.remove(0).patterns
+}
+
+fn token(issuer: &str, subject: &str) -> Subject {
+    Subject::jwt(subject.into(), issuer.into())
 }
 
 #[test]
 fn the_example_policy_loads_and_answers() {
     let policy = load(&Settings { path: examples() }).unwrap();
     assert!(policy.asks_requests() && !policy.reads_time() && !policy.reads_address());
-    let id = |uri| Workload::new(&SpiffeId::new(uri).unwrap());
-    let local = Local {
-        workload: Some(id("spiffe://example.org/prod/billing")),
-        tenant: "acme".into(),
-        direction: Direction::Inbound,
-    };
+    let local = local();
     let tenant = |uri| {
         let subject = Subject::spiffe(id(uri));
         let now = UNIX_EPOCH + Duration::from_secs(1);
@@ -47,7 +67,7 @@ fn the_example_policy_passes_its_own_tests() {
         engine.add_policy(module.name.clone(), module.text.clone()).unwrap();
     }
     for data in &source.data {
-        engine.add_data(Value::from_json_str(&data.file.text).unwrap()).unwrap();
+        engine.add_data(mounted(data).unwrap()).unwrap();
     }
     let tests: Vec<_> = source
         .tests
@@ -60,4 +80,56 @@ fn the_example_policy_passes_its_own_tests() {
     for test in tests {
         assert_eq!(engine.eval_rule(test.clone()).unwrap(), Value::Bool(true), "{test}");
     }
+}
+
+/// The fenced blocks of one language in a section of the guide for security teams.
+fn documented(section: &str, language: &str) -> Vec<String> {
+    let guide = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/security-team.md");
+    let guide = fs::read_to_string(guide).unwrap();
+    let (_, section) = guide.split_once(&format!("\n## {section}\n")).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let fence = format!("```{language}\n");
+    let blocks = section.split(&fence).skip(1);
+    blocks.map(|block| block.split("```").next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_guides_way_to_cap_tokens_does_what_it_says() {
+    let [rego] = documented("Capping what tokens bring", "rego").try_into().unwrap();
+    let [data] = documented("Capping what tokens bring", "json").try_into().unwrap();
+    let root = tempfile::tempdir().unwrap();
+    let grant =
+        "package sidegate.global\ngrant := {\"roles\": [], \"scopes\": [], \"tenant\": null}";
+    for (name, text) in [("grant.rego", grant), ("ceiling.rego", &rego), ("data.json", &data)] {
+        fs::write(root.path().join(name), text).unwrap();
+    }
+    let policy = load(&Settings { path: root.path().to_owned() }).unwrap();
+    for policy in [policy, load(&Settings { path: examples() }).unwrap()] {
+        let issuer = "https://auth.example.org";
+        assert_eq!(limit(&policy, &token(issuer, "anybody")), ["*:read"]);
+        assert_eq!(limit(&policy, &token(issuer, "deployer")), ["orders:*"]);
+        assert!(limit(&policy, &token("https://auth.example.com", "deployer")).is_empty());
+        for method in [Subject::spiffe, Subject::jwt_svid] {
+            assert_eq!(limit(&policy, &method(id("spiffe://example.org/prod/x"))), ["*:*"]);
+        }
+    }
+}
+
+#[test]
+fn the_guides_revocations_revoke_what_it_says() {
+    let [data] = documented("Revoking", "json").try_into().unwrap();
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir(root.path().join("revocations")).unwrap();
+    fs::write(root.path().join("revocations/data.json"), data).unwrap();
+    fs::write(root.path().join("g.rego"), "package sidegate.global\ngrant := {}").unwrap();
+    let policy = load(&Settings { path: root.path().to_owned() }).unwrap();
+    let revoked = policy.revocations();
+    assert!(revoked.spiffe_id("spiffe://example.org/prod/orders").is_some());
+    assert!(revoked.spiffe_id("spiffe://example.org/prod/billing").is_none());
+    assert!(revoked.spiffe_id("spiffe://example.org/staging/a/b").is_some());
+    assert!(revoked.spiffe_id("spiffe://partner.example/any").is_some());
+    assert!(revoked.subject("build-agent-17"));
+    assert!(revoked.token(Some("f3a1c2d4-7b1e-4b0e-9f57-0a6f1c9d2e11"), ""));
+    assert!(revoked.token(None, "9f86d081884c7d659a2feaa0c55ad015"));
+    assert!(revoked.serial("4bf2e90c31"));
 }

@@ -4,7 +4,13 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
+
+/// How long a caller without a certificate may take to send a token that holds.
+const UNPROVEN_FOR: Duration = Duration::from_secs(30);
+/// Requests of such a caller, before its connection ends.
+const MOST_FAILURES: u32 = 8;
 
 /// Requests that run on one connection, and since when none does.
 #[derive(Debug)]
@@ -12,6 +18,10 @@ pub(super) struct Activity {
     running: Cell<usize>,
     idle_since: Cell<Instant>,
     retired: Cell<bool>,
+    /// Whoever is on the other end has proven who it is.
+    proven: Cell<bool>,
+    failures: Cell<u32>,
+    enough: Notify,
 }
 
 /// Counts one request as running until dropped.
@@ -24,6 +34,9 @@ impl Activity {
             running: Cell::new(0),
             idle_since: Cell::new(Instant::now()),
             retired: Cell::new(false),
+            proven: Cell::new(false),
+            failures: Cell::new(0),
+            enough: Notify::new(),
         })
     }
 
@@ -39,6 +52,35 @@ impl Activity {
 
     pub(super) fn is_retired(&self) -> bool {
         self.retired.get()
+    }
+
+    /// It is known who is on the other end, by its certificate or by the token of a request.
+    pub(super) fn prove(&self) {
+        self.proven.set(true);
+    }
+
+    /// A request has not proven who sent it. Nobody needs many attempts at that on one connection,
+    /// and somebody without any proof must not keep a place from those who have one. A connection
+    /// that many share, some with a proof, is left alone.
+    pub(super) fn fail_to_prove(&self) {
+        self.failures.set(self.failures.get() + 1);
+        if self.failures.get() >= MOST_FAILURES && !self.proven.get() {
+            self.enough.notify_one();
+        }
+    }
+
+    /// Resolves when a connection has been taken up for long enough by somebody unknown.
+    pub(super) async fn unproven(&self) {
+        let late = async {
+            sleep(UNPROVEN_FOR).await;
+            if self.proven.get() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = self.enough.notified() => {}
+            () = late => {}
+        }
     }
 
     pub(super) fn is_idle_for(&self, time: Duration) -> bool {
@@ -64,5 +106,45 @@ impl Drop for Running {
         let activity = &self.0;
         activity.running.set(activity.running.get().saturating_sub(1));
         activity.idle_since.set(Instant::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{Instant, timeout};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn somebody_unknown_keeps_a_connection_for_half_a_minute() {
+        let activity = Activity::new();
+        let began = Instant::now();
+        activity.unproven().await;
+        assert_eq!(began.elapsed(), UNPROVEN_FOR);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn somebody_known_keeps_it() {
+        let activity = Activity::new();
+        activity.prove();
+        assert!(timeout(UNPROVEN_FOR * 10, activity.unproven()).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_failures_end_it_unless_somebody_on_it_is_known() {
+        let activity = Activity::new();
+        for _ in 0..MOST_FAILURES {
+            activity.fail_to_prove();
+        }
+        let began = Instant::now();
+        activity.unproven().await;
+        assert_eq!(began.elapsed(), Duration::ZERO);
+
+        let activity = Activity::new();
+        activity.prove();
+        for _ in 0..MOST_FAILURES {
+            activity.fail_to_prove();
+        }
+        assert!(timeout(UNPROVEN_FOR * 10, activity.unproven()).await.is_err());
     }
 }

@@ -112,6 +112,7 @@ async fn retirement(ends: &mut Ends, idle: Duration, activity: &Rc<Activity>) ->
         retired = by_lifetime => retired,
         () = sleep(ends.age) => Retired::Due,
         () = activity.idle_for(idle) => Retired::Due,
+        () = activity.unproven() => Retired::Due,
         () = ends.phase.draining() => Retired::Due,
     }
 }

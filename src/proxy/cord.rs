@@ -46,6 +46,13 @@ impl Cord {
         self.watcher.replace(Some(watcher.abort_handle()));
     }
 
+    /// Ends the watch before the exchange does.
+    pub(super) fn unwatch(&self) {
+        if let Some(watcher) = self.watcher.take() {
+            watcher.abort();
+        }
+    }
+
     /// The exchange may not go on. If it may, the task that asks is woken when that changes.
     pub(super) fn is_cut(&self, cx: &mut Context<'_>) -> bool {
         if self.denial.borrow().is_some() {
@@ -97,8 +104,6 @@ impl Cord {
 
 impl Drop for Cord {
     fn drop(&mut self) {
-        if let Some(watcher) = self.watcher.take() {
-            watcher.abort();
-        }
+        self.unwatch();
     }
 }

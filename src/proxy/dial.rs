@@ -1,41 +1,70 @@
-//! New connections to where requests go: plaintext to our application, mTLS to another sidecar.
+//! New connections to where requests go: plaintext to our application, TLS to another service.
 
 use std::io::ErrorKind;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime};
 
+use http::Request;
 use tokio::time::timeout;
 
 use super::dialled::Dialled;
 use super::fault::{Fault, Waited};
-use super::lifetime::{Lifetime, Side};
+use super::lifetime::{Bounds, Lifetime, Side};
+use super::present::present;
+use super::way_out::WayOut;
 use super::wire::Wire;
 use super::worker::{Decision, Worker};
 use super::{Limits, Protocol};
 use crate::live::Live;
 use crate::net::{Stream, Target};
 use crate::telemetry::metrics::UpstreamResult;
-use crate::tls::{Alpn, Connector, Context, HandshakeError};
+use crate::tls::{Connector, Context, HandshakeError, NamedConnector, Roots, SvidError};
+use crate::token::Credential;
+
+/// How long requests may be put on a connection by token while we have an SVID: then the server is
+/// asked for its own again.
+const WITHOUT_ITS_SVID: Duration = Duration::from_secs(30);
 
 /// How a destination is reached.
 #[derive(Debug)]
 pub(super) enum Dial {
     /// Our own application: plaintext on this machine.
     Application(Target),
-    /// Another service's sidecar: mTLS, and only with an identity that is expected there. HTTP/1.1
-    /// and HTTP/2 have a connector each, because ALPN settles the protocol.
+    /// Another service's sidecar.
     Sidecar(Box<Sidecar>),
 }
 
+/// Another service's sidecar, and the ways in which we may prove ourselves to each other: by mTLS
+/// while we have an SVID, and without one by a token, if that is configured.
 #[derive(Debug)]
 pub(super) struct Sidecar {
     pub(super) target: Target,
+    pub(super) by_svid: Option<BySvid>,
+    pub(super) by_token: Option<ByToken>,
+    pub(super) contexts: Live<Context>,
+    pub(super) protocol: Protocol,
+}
+
+/// mTLS, and only with an identity that is expected there. HTTP/1.1 and HTTP/2 have a connector
+/// each, because ALPN settles the protocol.
+#[derive(Debug)]
+pub(super) struct BySvid {
     pub(super) http1: Connector,
     pub(super) http2: Connector,
     pub(super) raw: Connector,
-    pub(super) contexts: Live<Context>,
-    pub(super) protocol: Protocol,
+}
+
+/// TLS to a server that proves its name; we prove ourselves with each request.
+#[derive(Debug)]
+pub(super) struct ByToken {
+    pub(super) server: String,
+    pub(super) roots: Live<Roots>,
+    pub(super) http1: NamedConnector,
+    pub(super) http2: NamedConnector,
+    pub(super) credential: Live<Option<Credential>>,
+    /// Also used while we have an SVID and the server shows none.
+    pub(super) also_without_svid: bool,
 }
 
 /// Makes connections for one listener, on one worker.
@@ -48,43 +77,89 @@ pub(super) struct Dialler {
     pub(super) worker: Rc<Worker>,
 }
 
-/// A stream of our own to the destination, with its lifetime when it is a sidecar.
-pub(super) struct Raw {
+/// A new connection.
+pub(super) struct Link {
     pub(super) wire: Wire,
+    /// `None` for a plaintext connection to our own application.
     pub(super) lifetime: Option<Lifetime>,
+    /// Whose word was taken for the server, where requests have to carry our token.
+    pub(super) vouched_by: Option<Weak<Roots>>,
+}
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Http1,
+    Http2,
+    /// Raw TCP.
+    Raw,
+}
+
+/// Why there is no connection by SVID.
+struct Missed {
+    fault: Fault,
+    /// The server's certificate names no SPIFFE ID at all. One that names any, be it a wrong one, a
+    /// forged one or one out of time, is an SVID that failed.
+    shown_no_svid: bool,
+}
+
+/// What we prove ourselves by, at this moment.
+enum Way<'a> {
+    Svid(&'a BySvid),
+    Token(&'a ByToken),
 }
 
 impl Dialler {
-    /// A stream that no pool ever sees: for raw TCP, and for requests that switch protocols.
-    pub(super) async fn raw(&self, upgrade: bool) -> Result<Raw, Fault> {
-        match &self.dial {
+    pub(super) async fn connect(&self, purpose: Purpose) -> Result<Link, Fault> {
+        let sidecar = match &self.dial {
             Dial::Application(target) => {
-                let wire = self.dial_application(target).await?;
-                Ok(Raw { wire, lifetime: None })
+                let stream = self.dial_target(target).await?;
+                self.worker.upstream(UpstreamResult::Connected);
+                return Ok(Link { wire: Wire::Plain(stream), lifetime: None, vouched_by: None });
             }
-            Dial::Sidecar(sidecar) => {
-                let connector = if upgrade { &sidecar.http1 } else { &sidecar.raw };
-                let (wire, lifetime) = self.dial_sidecar(sidecar, connector).await?;
-                Ok(Raw { wire, lifetime: Some(lifetime) })
-            }
+            Dial::Sidecar(sidecar) => sidecar,
+        };
+        match sidecar.way(SystemTime::now()) {
+            Some(Way::Svid(way)) => match self.connect_by_svid(sidecar, way, purpose).await {
+                Err(missed) => match sidecar.despite(&missed, purpose) {
+                    Some(way) => {
+                        let age = WITHOUT_ITS_SVID.min(self.age());
+                        self.connect_by_token(sidecar, way, purpose, age).await
+                    }
+                    None => Err(missed.fault),
+                },
+                Ok(link) => Ok(link),
+            },
+            Some(Way::Token(way)) => self.connect_by_token(sidecar, way, purpose, self.age()).await,
+            // With nothing to prove ourselves by, not even a connection is made.
+            None => Err(Fault::IdentityUnavailable),
         }
     }
 
-    pub(super) async fn connect(&self, alpn: Alpn) -> Result<(Wire, Option<Lifetime>), Fault> {
-        match &self.dial {
-            Dial::Application(target) => Ok((self.dial_application(target).await?, None)),
-            Dial::Sidecar(sidecar) => {
-                let connector = if alpn == Alpn::Http2 { &sidecar.http2 } else { &sidecar.http1 };
-                let (wire, lifetime) = self.dial_sidecar(sidecar, connector).await?;
-                Ok((wire, Some(lifetime)))
-            }
+    /// Makes a request fit for a connection: with our token on it where it needs one.
+    pub(super) fn prepare<B>(&self, request: &mut Request<B>, by_token: bool) -> Result<(), Fault> {
+        let Dial::Sidecar(sidecar) = &self.dial else { return Ok(()) };
+        let Some(way) = &sidecar.by_token else { return Ok(()) };
+        if !by_token {
+            present(request, None);
+            return Ok(());
         }
+        let credential = way.credential.load();
+        let header = credential.as_ref().as_ref().and_then(|it| it.at(SystemTime::now()));
+        present(request, Some(header.ok_or(Fault::IdentityUnavailable)?));
+        Ok(())
     }
 
-    async fn dial_application(&self, target: &Target) -> Result<Wire, Fault> {
-        let stream = self.dial_target(target).await?;
-        self.worker.upstream(UpstreamResult::Connected);
-        Ok(Wire::Plain(stream))
+    /// Whether a connection may take another request: made by SVID it may, for all that is known
+    /// here; by token only while there is one, and while those who vouched for the server are still
+    /// whom we believe.
+    pub(super) fn may_use(&self, vouched_by: Option<&Weak<Roots>>) -> bool {
+        let Some(roots) = vouched_by else { return true };
+        let Dial::Sidecar(sidecar) = &self.dial else { return false };
+        sidecar.by_token.as_ref().is_some_and(|way| {
+            std::ptr::eq(roots.as_ptr(), Arc::as_ptr(&way.roots.load()))
+                && way.is_at_hand(SystemTime::now())
+        })
     }
 
     async fn dial_target(&self, target: &Target) -> Result<Stream, Fault> {
@@ -101,32 +176,20 @@ impl Dialler {
         }
     }
 
-    async fn dial_sidecar(
+    async fn connect_by_svid(
         &self,
         sidecar: &Sidecar,
-        connector: &Connector,
-    ) -> Result<(Wire, Lifetime), Fault> {
-        // Without an identity there is nothing to say to anybody: not even a connection is made.
-        if sidecar.contexts.load().own().is_none() {
-            return Err(Fault::IdentityUnavailable);
-        }
+        way: &BySvid,
+        purpose: Purpose,
+    ) -> Result<Link, Missed> {
+        let connector = match purpose {
+            Purpose::Http1 => &way.http1,
+            Purpose::Http2 => &way.http2,
+            Purpose::Raw => &way.raw,
+        };
         let stream = self.dial_target(&sidecar.target).await?;
         let now = SystemTime::now();
-        let handshake = timeout(self.limits.handshake, connector.connect(stream, now)).await;
-        let connected = match handshake {
-            Ok(Ok(connected)) => connected,
-            Ok(Err(error)) => {
-                self.worker.upstream(match error {
-                    HandshakeError::Expectation { .. } => UpstreamResult::Identity,
-                    _ => UpstreamResult::Handshake,
-                });
-                return Err(Fault::handshake(&error));
-            }
-            Err(_) => {
-                self.worker.upstream(UpstreamResult::TimedOut);
-                return Err(Fault::Timeout(Waited::Handshake));
-            }
-        };
+        let connected = self.shaken(connector.connect(stream, now)).await?;
         let own_id = connected.own.id.to_string();
         // Whom we talk to is the outbound side's decision, and has its audit line.
         self.worker
@@ -138,16 +201,81 @@ impl Dialler {
                 ..Decision::outbound(sidecar.protocol.spoken())
             })
             .await?;
+        let bounds = Bounds::dialled(&connected.peer, &connected.own);
+        let wire = Wire::Dialled(Box::new(Dialled::new(connected.stream)));
+        Ok(self.link(wire, bounds, sidecar, now, self.age()))
+    }
+
+    async fn connect_by_token(
+        &self,
+        sidecar: &Sidecar,
+        way: &ByToken,
+        purpose: Purpose,
+        age: Duration,
+    ) -> Result<Link, Fault> {
+        let connector = match purpose {
+            Purpose::Http1 => &way.http1,
+            Purpose::Http2 => &way.http2,
+            // There is no place for a token in it.
+            Purpose::Raw => return Err(Fault::IdentityUnavailable),
+        };
+        // Before the handshake: what changes while it lasts makes the connection an old one.
+        let generation = sidecar.contexts.load().generation();
+        let roots = Arc::downgrade(&way.roots.snapshot());
+        let stream = self.dial_target(&sidecar.target).await?;
+        let now = SystemTime::now();
+        let named = self.shaken(connector.connect(stream, now)).await?;
+        self.worker
+            .record(&Decision {
+                listener: &self.listener,
+                peer_id: Some(&way.server),
+                method_of_proof: Some("jwt"),
+                ..Decision::outbound(sidecar.protocol.spoken())
+            })
+            .await?;
+        let bounds = Bounds::named((named.not_before, named.not_after), generation);
+        let wire = Wire::Dialled(Box::new(Dialled::new(named.stream)));
+        Ok(Link { vouched_by: Some(roots), ..self.link(wire, bounds, sidecar, now, age) })
+    }
+
+    /// Waits for a handshake, and counts how it went.
+    async fn shaken<T>(
+        &self,
+        handshake: impl Future<Output = Result<T, HandshakeError>>,
+    ) -> Result<T, Missed> {
+        let (result, missed) = match timeout(self.limits.handshake, handshake).await {
+            Ok(Ok(connected)) => return Ok(connected),
+            Ok(Err(error)) => {
+                let result = match error {
+                    HandshakeError::Expectation { .. } | HandshakeError::Unproven(_) => {
+                        UpstreamResult::Identity
+                    }
+                    _ => UpstreamResult::Handshake,
+                };
+                (result, Missed::of(&error))
+            }
+            Err(_) => (UpstreamResult::TimedOut, Fault::Timeout(Waited::Handshake).into()),
+        };
+        self.worker.upstream(result);
+        Err(missed)
+    }
+
+    fn link(
+        &self,
+        wire: Wire,
+        bounds: Bounds,
+        sidecar: &Sidecar,
+        now: SystemTime,
+        age: Duration,
+    ) -> Link {
         self.worker.upstream(UpstreamResult::Connected);
-        let lifetime = Lifetime::new(
-            Side::Dialled,
-            &connected.peer,
-            &connected.own,
-            self.limits.connection_age.mul_f64(0.9),
-            &sidecar.contexts,
-            now,
-        );
-        Ok((Wire::Dialled(Box::new(Dialled::new(connected.stream))), lifetime))
+        let lifetime = Lifetime::new(Side::Dialled, bounds, age, &sidecar.contexts, now);
+        Link { wire, lifetime: Some(lifetime), vouched_by: None }
+    }
+
+    /// The most; the accepting side lets it live a little longer.
+    fn age(&self) -> Duration {
+        self.limits.connection_age.mul_f64(0.9)
     }
 
     /// Of our own SVID: connections made with an older one are not used again.
@@ -156,5 +284,53 @@ impl Dialler {
             Dial::Application(_) => 0,
             Dial::Sidecar(sidecar) => sidecar.contexts.load().generation(),
         }
+    }
+}
+
+impl Sidecar {
+    fn way(&self, now: SystemTime) -> Option<Way<'_>> {
+        let context = self.contexts.load();
+        let svid = self.by_svid.as_ref().and(context.own());
+        let svid = svid.map(|own| (own.not_before, own.not_after));
+        let token = self.by_token.as_ref().is_some_and(|way| way.is_at_hand(now));
+        match WayOut::choose(svid, token, now)? {
+            WayOut::Svid => self.by_svid.as_ref().map(Way::Svid),
+            WayOut::Token => self.by_token.as_ref().map(Way::Token),
+        }
+    }
+
+    /// The token, for a server that shows no SVID although we have one: only where the operator
+    /// has said so, since it lets the far side choose the weaker proof.
+    fn despite(&self, missed: &Missed, purpose: Purpose) -> Option<&ByToken> {
+        let way = self.by_token.as_ref().filter(|way| way.also_without_svid)?;
+        let fits = missed.shown_no_svid && purpose != Purpose::Raw;
+        (fits && way.is_at_hand(SystemTime::now())).then_some(way)
+    }
+}
+
+impl Missed {
+    fn of(error: &HandshakeError) -> Self {
+        let shown_no_svid =
+            matches!(error, HandshakeError::Refused { reason: SvidError::NoUri, .. });
+        Self { fault: Fault::handshake(error), shown_no_svid }
+    }
+}
+
+impl From<Fault> for Missed {
+    fn from(fault: Fault) -> Self {
+        Self { fault, shown_no_svid: false }
+    }
+}
+
+impl From<Missed> for Fault {
+    fn from(missed: Missed) -> Self {
+        missed.fault
+    }
+}
+
+impl ByToken {
+    fn is_at_hand(&self, now: SystemTime) -> bool {
+        let credential = self.credential.load();
+        credential.as_ref().as_ref().is_some_and(|it| it.at(now).is_some())
     }
 }

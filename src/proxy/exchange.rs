@@ -1,7 +1,5 @@
 //! One inbound HTTP exchange: who asks, may they, on to the application, and back.
 
-use std::borrow::Cow;
-use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
@@ -10,63 +8,38 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
+use http::{HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::service::Service;
 use tokio::time::{Instant, sleep};
 
-use super::activity::Activity;
 use super::connection::dress;
 use super::cord::Cord;
 use super::ending::ended;
 use super::fault::Fault;
 use super::forward::{Forwarded, Journey, Streams, forward};
-use super::gate::{Caller, Gate, to_be_judged_again};
-use super::guarded::AmbiguityFlag;
 use super::headers;
+use super::proof::Unproven;
 use super::request::check_authority;
+use super::respond;
 use super::response_body::ResponseBody;
+use super::rights::Rights;
+use super::session::{Refused, Session};
 use super::upgrade;
 use super::worker::Decision;
-use super::{Phase, respond};
-use crate::authz::{Claims, Denial, HttpFacts, Permit, Target};
-use crate::policy::Policy;
+use crate::authz::{Denial, HttpFacts, Permit, Target};
 use crate::telemetry::{RequestId, audit};
+use crate::token::Verified;
 
 /// How long a gRPC call may run before changes of the policy are followed for its sake. What has
 /// changed by then is seen then, so a refusal is in force within a second.
 const SHORT_CALL: Duration = Duration::from_millis(400);
 
-/// The requests of one connection, and what they have in common.
-pub(super) struct Session {
-    gate: Rc<Gate>,
-    caller: Caller,
-    ambiguity: AmbiguityFlag,
-    activity: Rc<Activity>,
-    client_cert: Option<HeaderValue>,
-    keep_forwarded: bool,
-    phase: Phase,
-    rights: RefCell<Option<Rc<Rights>>>,
-}
-
-/// What the policy in force says of the caller, and the headers that tell the application.
-struct Rights {
-    policy: Arc<Policy>,
-    claims: Arc<Claims>,
-    subject: Option<HeaderValue>,
-    tenant: Option<HeaderValue>,
-    scopes: Option<HeaderValue>,
-}
-
-/// How a request ended that got no answer from the application.
-enum Refused {
-    Denied(Denial),
-    Faulted(Fault),
-}
-
 /// A request that may go on.
 struct Permitted {
     permit: Permit,
+    /// By which it was permitted, where the connection has no certificate.
+    token: Option<Arc<Verified>>,
     /// The normalised target, where it differs from the one that came.
     target: Option<String>,
     upgrade: Option<HeaderValue>,
@@ -94,19 +67,6 @@ impl Service<Request<Incoming>> for InboundService {
 }
 
 impl Session {
-    pub(super) fn new(
-        gate: Rc<Gate>,
-        caller: Caller,
-        ambiguity: AmbiguityFlag,
-        activity: Rc<Activity>,
-        phase: Phase,
-    ) -> Self {
-        let client_cert = HeaderValue::from_str(&caller.client_cert()).ok();
-        let keep_forwarded = gate.settings.trust_forwarded_from.contains(caller.peer.id());
-        let rights = RefCell::new(None);
-        Self { gate, caller, ambiguity, activity, client_cert, keep_forwarded, phase, rights }
-    }
-
     async fn exchange(self: Rc<Self>, request: Request<Incoming>) -> Response<ResponseBody> {
         let running = self.activity.begin();
         let started = Instant::now();
@@ -117,6 +77,9 @@ impl Session {
 
         let outcome = self.answered(request, grpc, &request_id).await;
         let worker = &self.gate.worker;
+        if matches!(outcome, Err(Refused::Unproven(_))) {
+            self.activity.fail_to_prove();
+        }
         let mut response = match outcome {
             Ok(response) => {
                 worker.decided("allowed", started);
@@ -125,6 +88,10 @@ impl Session {
             Err(Refused::Denied(denial)) => {
                 worker.decided(denial.reason.code(), started);
                 respond::refusal(&denial, grpc, request_id.as_str())
+            }
+            Err(Refused::Unproven(unproven)) => {
+                worker.decided(unproven.code(), started);
+                respond::unproven(&unproven, grpc, request_id.as_str())
             }
             Err(Refused::Faulted(fault)) => {
                 worker.decided(fault.code(), started);
@@ -163,6 +130,8 @@ impl Session {
             .filter(|_| request.version() == Version::HTTP_11);
         let written = request.uri().path_and_query().cloned();
         let written = written.as_ref().map_or("", PathAndQuery::as_str);
+        // Before anything looks at the headers: from here on nobody meets the token.
+        let shown = self.caller.proof.shown(request.headers_mut());
         let target = match self.read(request, written) {
             Ok(target) => target,
             Err(fault) => {
@@ -170,14 +139,23 @@ impl Session {
                 return Err(Refused::Faulted(fault));
             }
         };
-        let (rights, verdict) = self.verdict(request, &target, grpc);
         let decision = Decision {
             request_id: Some(request_id.as_str()),
-            claims: Some(&rights.claims),
             method: Some(request.method().as_str()),
             path: Some(target.path()),
             ..self.gate.decision(&self.caller, spoken(upgrade.as_ref(), grpc))
         };
+        let token = match self.caller.proof.token(shown, SystemTime::now()).await {
+            Ok(token) => {
+                self.activity.prove();
+                token
+            }
+            Err(unproven) => return Err(self.turned_away(decision, unproven).await),
+        };
+        let Some((rights, verdict)) = self.verdict(request, &target, grpc, token.as_ref()) else {
+            return Err(self.turned_away(decision, Ok(Unproven::Missing)).await);
+        };
+        let decision = Decision { claims: Some(&rights.claims), ..decision };
         let permit = match verdict {
             Ok(permit) => {
                 let line = decision.permitted(&permit);
@@ -190,20 +168,30 @@ impl Session {
                 return Err(Refused::Denied(denial));
             }
         };
-        self.vouch(request.headers_mut(), &rights, request_id);
-        Ok(Permitted { permit, target: target.into_changed(), upgrade, grpc })
+        rights.vouch(request.headers_mut());
+        for (name, value) in [
+            (headers::CLIENT_CERT, self.client_cert.clone()),
+            (headers::REQUEST_ID, HeaderValue::from_str(request_id.as_str()).ok()),
+        ] {
+            if let Some(value) = value {
+                request.headers_mut().insert(name, value);
+            }
+        }
+        Ok(Permitted { permit, token, target: target.into_changed(), upgrade, grpc })
     }
 
-    /// One look at the policy for rights and verdict, so that both are of the same revision.
+    /// One look at the policy for rights and verdict, so that both are of the same revision. `None`
+    /// where nobody has proven anything.
     fn verdict(
         &self,
         request: &Request<Incoming>,
         target: &Target<'_>,
         grpc: bool,
-    ) -> (Rc<Rights>, Result<Permit, Denial>) {
+        token: Option<&Arc<Verified>>,
+    ) -> Option<(Rc<Rights>, Result<Permit, Denial>)> {
         let began = Instant::now();
         let policy = self.gate.policy.load();
-        let rights = self.rights(&policy);
+        let rights = self.rights(&policy, token)?;
         let facts = HttpFacts {
             method: request.method(),
             target,
@@ -212,12 +200,13 @@ impl Session {
             is_grpc: grpc,
             address: self.caller.address.map(|address| address.ip()),
             local: &self.caller.local,
+            serial: self.caller.serial(),
             now: SystemTime::now(),
         };
         let routes = &self.gate.settings.routes;
         let verdict = self.gate.guard.judge_http(&policy, &rights.claims, routes, &facts);
         self.gate.worker.judged(began);
-        (rights, verdict)
+        Some((rights, verdict))
     }
 
     /// Everything about the request that could be read in two ways is refused here.
@@ -245,46 +234,6 @@ impl Session {
         Ok(target)
     }
 
-    /// The caller's rights under the policy in force: asked once, kept until something changes.
-    fn rights(&self, policy: &Arc<Policy>) -> Rc<Rights> {
-        let mut kept = self.rights.borrow_mut();
-        let now = SystemTime::now();
-        let holds = |rights: &&Rc<Rights>| {
-            Arc::ptr_eq(&rights.policy, policy) && rights.claims.holds_at(now)
-        };
-        if let Some(rights) = kept.as_ref().filter(holds) {
-            self.gate.worker.granted(false);
-            return Rc::clone(rights);
-        }
-        let claims = self.gate.claims(&self.caller, policy);
-        let rights = Rc::new(Rights {
-            subject: HeaderValue::from_str(claims.subject()).ok(),
-            tenant: claims.tenant().and_then(|tenant| HeaderValue::from_str(tenant.as_str()).ok()),
-            scopes: HeaderValue::from_str(claims.scopes().text()).ok(),
-            policy: Arc::clone(policy),
-            claims,
-        });
-        *kept = Some(Rc::clone(&rights));
-        rights
-    }
-
-    /// Says who was verified. What the caller said of that has been removed before.
-    fn vouch(&self, headers: &mut HeaderMap, rights: &Rights, request_id: &RequestId) {
-        let method = HeaderValue::from_static(rights.claims.method().as_str());
-        for (name, value) in [
-            (headers::CLIENT_CERT, self.client_cert.clone()),
-            (headers::SUBJECT, rights.subject.clone()),
-            (headers::TENANT, rights.tenant.clone()),
-            (headers::SCOPES, rights.scopes.clone()),
-            (headers::METHOD, Some(method)),
-            (headers::REQUEST_ID, HeaderValue::from_str(request_id.as_str()).ok()),
-        ] {
-            if let Some(value) = value {
-                headers.insert(name, value);
-            }
-        }
-    }
-
     /// Takes what was permitted by value: without a permit there is nothing to call.
     async fn forward(
         self: &Rc<Self>,
@@ -292,38 +241,43 @@ impl Session {
         request: Request<Incoming>,
     ) -> Result<Response<ResponseBody>, Refused> {
         let settings = &self.gate.settings;
-        let Permitted { permit, target, upgrade, grpc } = permitted;
+        let Permitted { permit, token, target, upgrade, grpc } = permitted;
         let speaks = settings.speaks;
-        let is_call = grpc && upgrade.is_none();
+        // What a certificate allows ends with its connection; what a token allows, with the token.
+        let is_watched = token.is_some() || (grpc && upgrade.is_none());
         let journey =
             Journey { speaks, scheme: Scheme::HTTP, target, host: None, upgrade, grpc, cord: None };
-        if is_call {
-            return self.call(permit, journey, request).await;
+        if is_watched {
+            return self.watched(permit, token, journey, request).await;
         }
         let forwarded = forward(&self.gate.upstream, &settings.limits, journey, request).await;
         match forwarded.map_err(Refused::Faulted)? {
             Forwarded::Answered(response) => Ok(response),
             Forwarded::Switched(response, streams) => {
-                let session = Rc::clone(self);
-                self.gate.worker.spawn(async move { session.join(permit, streams).await });
+                self.switched(Rc::new(permit), token, streams);
                 Ok(response)
             }
         }
     }
 
-    /// A gRPC call may last for as long as a raw stream, so it is judged again like one. Most are
-    /// over before that is worth its price.
-    async fn call(
+    /// A gRPC call may last for as long as a raw stream, and an answer for longer than the token
+    /// that asked for it, whatever protocol it would rather switch to: they are judged again like one. Most are over before that is worth its
+    /// price.
+    async fn watched(
         self: &Rc<Self>,
         permit: Permit,
+        token: Option<Arc<Verified>>,
         journey: Journey<'_>,
         request: Request<Incoming>,
     ) -> Result<Response<ResponseBody>, Refused> {
         let cord = Cord::new();
-        let session = Rc::clone(self);
+        let permit = Rc::new(permit);
+        let protocol = spoken(journey.upgrade.as_ref(), journey.grpc);
+        let watch = (Rc::clone(self), Rc::clone(&permit), token.clone());
         cord.watch(async move {
+            let (session, permit, token) = watch;
             sleep(SHORT_CALL).await;
-            session.refused_later(&permit, audit::Protocol::Grpc).await
+            session.refused_later(&permit, token.as_ref(), protocol).await
         });
         let journey = Journey { cord: Some(Rc::clone(&cord)), ..journey };
         let limits = &self.gate.settings.limits;
@@ -333,51 +287,39 @@ impl Session {
             denial = cord.cut() => return Err(Refused::Denied(denial)),
         };
         match forwarded.map_err(Refused::Faulted)? {
-            Forwarded::Answered(response) | Forwarded::Switched(response, _) => Ok(response),
+            Forwarded::Answered(response) => Ok(response),
+            Forwarded::Switched(response, streams) => {
+                // From here on whoever joins the streams looks after them.
+                cord.unwatch();
+                self.switched(permit, token, streams);
+                Ok(response)
+            }
         }
     }
 
-    /// Carries an upgraded connection until it ends, is no longer allowed, or an SVID runs out.
-    async fn join(&self, permit: Permit, streams: Streams) {
+    fn switched(
+        self: &Rc<Self>,
+        permit: Rc<Permit>,
+        token: Option<Arc<Verified>>,
+        streams: Streams,
+    ) {
+        let session = Rc::clone(self);
+        self.gate.worker.spawn(async move { session.join(&permit, token, streams).await });
+    }
+
+    /// Carries an upgraded connection until it ends, is no longer allowed, or an SVID or its token
+    /// runs out.
+    async fn join(&self, permit: &Permit, token: Option<Arc<Verified>>, streams: Streams) {
         let gate = &self.gate;
-        let lifetime = gate.lifetime(&self.caller.peer, &self.caller.own);
+        let lifetime = gate.lifetime(&self.caller);
         tokio::select! {
             () = upgrade::join(streams.near, streams.far, gate.settings.limits.idle) => {}
-            denial = self.refused_later(&permit, audit::Protocol::Websocket) => {
+            denial = self.refused_later(permit, token.as_ref(), audit::Protocol::Websocket) => {
                 tracing::debug!(reason = denial.reason.code(), "upgraded connection cut");
             }
             () = ended(lifetime) => {}
             () = self.phase.cut() => {}
         }
-    }
-
-    /// Resolves, with its audit line written, once a newer policy refuses what was permitted. The
-    /// first look is at once: the policy may have changed while the application was answering.
-    async fn refused_later(&self, permit: &Permit, protocol: audit::Protocol) -> Denial {
-        let mut changes = self.gate.policy.changes();
-        loop {
-            let policy = self.gate.policy.snapshot();
-            let rights = self.rights(&policy);
-            let claims = &rights.claims;
-            if let Err(denial) = self.gate.guard.judge_again(claims, permit, SystemTime::now()) {
-                let decision =
-                    Decision { claims: Some(claims), ..self.gate.decision(&self.caller, protocol) };
-                self.gate.worker.record(&decision.denied(&denial)).await.ok();
-                return denial;
-            }
-            to_be_judged_again(claims, &mut changes).await;
-        }
-    }
-
-    async fn record_malformed(&self, request: &Request<Incoming>, fault: &Fault, id: &RequestId) {
-        let line = Decision {
-            request_id: Some(id.as_str()),
-            method: Some(request.method().as_str()),
-            path: Some(request.uri().path()),
-            outcome: Err((fault.code(), Cow::Owned(fault.to_string()))),
-            ..self.gate.decision(&self.caller, audit::Protocol::Http)
-        };
-        self.gate.worker.record(&line).await.ok();
     }
 }
 

@@ -17,6 +17,9 @@ pub enum Fault {
     #[error("the audit log takes no lines")]
     AuditUnavailable,
 
+    #[error("the keys of `{issuer}` could not be had")]
+    KeysUnavailable { issuer: String },
+
     #[error("the server is `{presented}`, which is not expected there")]
     UpstreamIdentity { presented: String },
 
@@ -67,6 +70,7 @@ impl Fault {
             Self::BadRequest(code) => Self::BadRequest(code),
             Self::IdentityUnavailable => Self::IdentityUnavailable,
             Self::AuditUnavailable => Self::AuditUnavailable,
+            Self::KeysUnavailable { issuer } => Self::KeysUnavailable { issuer: issuer.clone() },
             Self::UpstreamIdentity { presented } => {
                 Self::UpstreamIdentity { presented: presented.clone() }
             }
@@ -105,6 +109,7 @@ impl Fault {
             Self::BadRequest(_) => "bad_request",
             Self::IdentityUnavailable => "identity_unavailable",
             Self::AuditUnavailable => "audit_unavailable",
+            Self::KeysUnavailable { .. } => "keys_unavailable",
             Self::UpstreamIdentity { .. } | Self::UpstreamUnverified(_) => "upstream_identity",
             Self::UpstreamRefused(_) => "upstream_refused",
             Self::BrokenOff(_) | Self::WrongProtocol => "upstream_broken",

@@ -73,9 +73,11 @@ pub(super) async fn forward(
 
     if let Some(protocol) = &journey.upgrade {
         let near = hyper::upgrade::on(&mut request);
-        let request = request.map(|body| RequestBody::new(body, limits.idle, None));
-        let answer = patience.wait(upgrade::ask(upstream, request, protocol), None).await?;
-        return Ok(switched(near, answer, protocol, limits));
+        let cord = journey.cord;
+        let request = request.map(|body| RequestBody::new(body, limits.idle, cord.clone()));
+        let asked = upgrade::ask(upstream, request, protocol);
+        let answer = patience.wait(asked, cord.as_deref()).await?;
+        return Ok(switched(near, answer, protocol, limits, cord));
     }
     let has_body = !request.body().is_end_stream();
     if has_body && version == Version::HTTP_11 && !request.headers().contains_key(CONTENT_LENGTH) {
@@ -133,12 +135,18 @@ impl Patience {
     }
 }
 
-fn switched(near: OnUpgrade, answer: Answer, protocol: &HeaderValue, limits: &Limits) -> Forwarded {
+fn switched(
+    near: OnUpgrade,
+    answer: Answer,
+    protocol: &HeaderValue,
+    limits: &Limits,
+    cord: Option<Rc<Cord>>,
+) -> Forwarded {
     match answer {
         Answer::Stayed(mut response) => {
             headers::strip_response(response.headers_mut());
             Forwarded::Answered(
-                response.map(|body| ResponseBody::streamed(body, limits.idle, None, None)),
+                response.map(|body| ResponseBody::streamed(body, limits.idle, None, cord)),
             )
         }
         Answer::Switched(mut response, far_lifetime) => {

@@ -11,16 +11,18 @@ use tokio::time::sleep;
 
 use super::dial::Dial;
 use super::fault::Fault;
-use super::lifetime::{Lifetime, Side};
+use super::lifetime::{Bounds, Lifetime, Side};
+use super::proof::Proof;
 use super::upstream::Upstream;
 use super::worker::{Decision, Worker};
 use super::{Limits, Protocol, Speaks};
-use crate::authz::{Claims, Grants, Guard, Route, RouteTable, Tenant};
+use crate::authz::{Claims, Grants, Guard, Route, RouteTable};
 use crate::live::{Changes, Live};
 use crate::net::Target;
 use crate::policy::{Direction, Local, Policy, Workload};
 use crate::telemetry::audit;
-use crate::tls::{Context, OwnTerms, Peer};
+use crate::tls::{Callers, Context, Peer, Presented};
+use crate::token::{Verified, Verifier};
 
 /// One inbound listener, as configured.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub struct InboundSettings {
     pub routes: RouteTable,
     /// What a stream needs, on a TCP listener; `None` on an HTTP listener.
     pub stream: Option<Arc<Route>>,
+    /// Who may connect, and what they are shown.
+    pub callers: Callers,
     /// Who may say `x-forwarded-*` on behalf of others.
     pub trust_forwarded_from: Vec<SpiffeId>,
     pub limits: Limits,
@@ -44,6 +48,8 @@ pub struct Judges {
     pub guard: Arc<Guard>,
     pub policy: Live<Policy>,
     pub grants: Grants,
+    /// Of tokens, where callers may prove themselves by them.
+    pub verifier: Verifier,
 }
 
 /// One inbound listener's decisions and its way to the application, as one worker has them.
@@ -55,49 +61,43 @@ pub(super) struct Gate {
     pub(super) upstream: Upstream,
     pub(super) worker: Rc<Worker>,
     grants: Grants,
+    verifier: Verifier,
     contexts: Live<Context>,
 }
 
-/// The verified peer of one connection, and the SVID of ours that it was shown.
+/// Who is on the other end of one connection, and what of ours they were shown.
 #[derive(Debug)]
 pub(super) struct Caller {
-    pub(super) peer: Peer,
-    pub(super) own: OwnTerms,
+    pub(super) proof: Proof,
+    own: Presented,
     pub(super) address: Option<SocketAddr>,
     /// Our own identity, as policies see it.
     pub(super) local: Local,
     // As the audit lines of all its requests say it.
-    own_id: String,
     address_text: Option<String>,
 }
 
 impl Caller {
-    pub(super) fn new(
-        peer: Peer,
-        own: OwnTerms,
-        address: Option<SocketAddr>,
-        tenant: &Tenant,
-    ) -> Self {
-        let own_id = own.id.to_string();
-        let address_text = address.map(|address| address.to_string());
-        let local = Local {
-            workload: Some(Workload::new(&own.id)),
-            tenant: Arc::from(tenant.as_str()),
-            direction: Direction::Inbound,
-        };
-        Self { peer, own, address, local, own_id, address_text }
+    pub(super) fn serial(&self) -> Option<&str> {
+        self.proof.peer().map(Peer::serial)
     }
 
-    /// In Envoy's form: who vouches, the hash of the leaf, who was verified.
-    pub(super) fn client_cert(&self) -> String {
-        let mut text = format!("By={};Hash=", self.own_id);
-        for byte in self.peer.leaf_sha256() {
+    fn own_id(&self) -> Option<&str> {
+        self.local.workload.as_ref().map(|own| &**own.uri())
+    }
+
+    /// In Envoy's form: who vouches, the hash of the leaf, who was verified. `None` for a caller
+    /// without a certificate.
+    pub(super) fn client_cert(&self) -> Option<String> {
+        let peer = self.proof.peer()?;
+        let mut text = format!("By={};Hash=", self.own_id().unwrap_or_default());
+        for byte in peer.leaf_sha256() {
             // Writing to a string does not fail.
             write!(text, "{byte:02x}").ok();
         }
         text.push_str(";URI=");
-        text.push_str(self.peer.uri());
-        text
+        text.push_str(peer.uri());
+        Some(text)
     }
 }
 
@@ -114,17 +114,52 @@ impl Gate {
             settings.limits.clone(),
             Rc::clone(&worker),
         );
-        let Judges { guard, policy, grants } = judges;
-        Self { settings, guard, policy, upstream, worker, grants, contexts }
+        let Judges { guard, policy, grants, verifier } = judges;
+        Self { settings, guard, policy, upstream, worker, grants, verifier, contexts }
     }
 
-    pub(super) fn claims(&self, caller: &Caller, policy: &Policy) -> Arc<Claims> {
+    /// Without a certificate, each request has to prove who sends it.
+    pub(super) fn caller(
+        &self,
+        peer: Option<Peer>,
+        own: Presented,
+        address: Option<SocketAddr>,
+    ) -> Caller {
+        let workload = match &own {
+            Presented::Svid(own) => Some(Workload::new(&own.id)),
+            Presented::Files { .. } => self.contexts.load().own().map(|own| Workload::new(&own.id)),
+        };
+        let local = Local {
+            workload,
+            tenant: Arc::from(self.guard.service_tenant().as_str()),
+            direction: Direction::Inbound,
+        };
+        let proof = peer.map_or_else(|| Proof::Tokens(self.verifier.clone()), Proof::Certificate);
+        let address_text = address.map(|address| address.to_string());
+        Caller { proof, own, address, local, address_text }
+    }
+
+    /// The rights of a caller by its certificate, or by the token of this request. `None` without
+    /// either: then there is nothing to judge.
+    pub(super) fn claims(
+        &self,
+        caller: &Caller,
+        token: Option<&Arc<Verified>>,
+        policy: &Policy,
+    ) -> Option<Arc<Claims>> {
         let address = caller.address.map(|address| address.ip());
         let before = self.grants.evaluations();
         let now = SystemTime::now();
-        let claims = self.grants.claims(policy, &caller.peer, &caller.local, address, now);
+        let local = &caller.local;
+        let claims = match (&caller.proof, token) {
+            (Proof::Certificate(peer), _) => self.grants.claims(policy, peer, local, address, now),
+            (Proof::Tokens(_), Some(token)) => {
+                self.grants.claims_of_token(policy, token, local, address, now)
+            }
+            (Proof::Tokens(_), None) => return None,
+        };
         self.worker.granted(self.grants.evaluations() != before);
-        claims
+        Some(claims)
     }
 
     pub(super) fn decision<'a>(
@@ -135,9 +170,9 @@ impl Gate {
         Decision {
             listener: &self.settings.name,
             address: caller.address_text.as_deref(),
-            peer_id: Some(caller.peer.uri()),
-            serial: Some(caller.peer.serial()),
-            local_id: Some(&caller.own_id),
+            peer_id: caller.proof.peer().map(Peer::uri),
+            serial: caller.serial(),
+            local_id: caller.own_id(),
             ..Decision::inbound(protocol)
         }
     }
@@ -148,9 +183,10 @@ impl Gate {
         self.worker.complain(name, forward_to, request_id, fault);
     }
 
-    pub(super) fn lifetime(&self, peer: &Peer, own: &OwnTerms) -> Lifetime {
+    pub(super) fn lifetime(&self, caller: &Caller) -> Lifetime {
         let age = self.settings.limits.connection_age;
-        Lifetime::new(Side::Accepted, peer, own, age, &self.contexts, SystemTime::now())
+        let bounds = Bounds::accepted(caller.proof.peer(), &caller.own);
+        Lifetime::new(Side::Accepted, bounds, age, &self.contexts, SystemTime::now())
     }
 }
 

@@ -14,6 +14,7 @@ pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent"
 pub(super) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 pub(super) const CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 pub(super) const SUBJECT: HeaderName = HeaderName::from_static("x-sidegate-subject");
+pub(super) const ISSUER: HeaderName = HeaderName::from_static("x-sidegate-issuer");
 pub(super) const TENANT: HeaderName = HeaderName::from_static("x-sidegate-tenant");
 pub(super) const SCOPES: HeaderName = HeaderName::from_static("x-sidegate-scopes");
 pub(super) const METHOD: HeaderName = HeaderName::from_static("x-sidegate-method");

@@ -11,11 +11,13 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::activity::Activity;
 use super::connection::{Ends, serve};
+use super::dial::Purpose;
 use super::ending::{carry, ended};
-use super::exchange::{InboundService, Session};
+use super::exchange::InboundService;
 use super::fault::Fault;
 use super::gate::{Caller, Gate, InboundSettings, Judges, to_be_judged_again};
 use super::guarded::Guarded;
+use super::session::Session;
 use super::wire::Wire;
 use super::worker::{Decision, Place, Worker};
 use super::{Phase, Protocol};
@@ -47,7 +49,7 @@ impl Inbound {
             Protocol::Http => &[Alpn::Http2, Alpn::Http1],
             Protocol::Tcp => &[],
         };
-        let acceptor = Acceptor::new(contexts.clone(), alpn);
+        let acceptor = Acceptor::new(contexts.clone(), alpn, settings.callers.clone());
         Self { gate: Rc::new(Gate::new(settings, judges, contexts, worker)), acceptor }
     }
 
@@ -133,12 +135,15 @@ impl Inbound {
     ) {
         let limits = self.gate.settings.limits.clone();
         let Accepted { stream, peer, alpn, own } = accepted;
-        let lifetime = self.gate.lifetime(&peer, &own);
+        let caller = self.gate.caller(peer, own, address);
+        let lifetime = self.gate.lifetime(&caller);
         let http1 = alpn != Alpn::Http2;
         let wire = Wire::Accepted(Box::new(stream));
         let (io, ambiguity) = Guarded::new(wire, http1, &limits, place);
         let activity = Activity::new();
-        let caller = Caller::new(peer, own, address, self.gate.guard.service_tenant());
+        if caller.proof.peer().is_some() {
+            activity.prove();
+        }
         let session = Session::new(
             Rc::clone(&self.gate),
             caller,
@@ -158,8 +163,8 @@ impl Inbound {
         phase: Phase,
     ) {
         let Accepted { stream, peer, own, .. } = accepted;
-        let lifetime = self.gate.lifetime(&peer, &own);
-        let caller = Caller::new(peer, own, address, self.gate.guard.service_tenant());
+        let caller = self.gate.caller(peer, own, address);
+        let lifetime = self.gate.lifetime(&caller);
         let started = Instant::now();
         // Subscribed before the first look, so that no change falls in between.
         let changes = self.gate.policy.changes();
@@ -188,11 +193,13 @@ impl Inbound {
     /// Judges a raw stream and writes the line; a refusal gives its code.
     async fn judge_stream(&self, caller: &Caller) -> Result<Permit, &'static str> {
         let policy = self.gate.policy.snapshot();
-        let claims = self.gate.claims(caller, &policy);
+        // A raw stream has no place for a token.
+        let claims = self.gate.claims(caller, None, &policy).ok_or("unauthenticated")?;
         let decision =
             Decision { claims: Some(&claims), ..self.gate.decision(caller, audit::Protocol::Tcp) };
         let route = self.gate.settings.stream.as_ref().ok_or("no_route")?;
-        match self.gate.guard.judge_tcp(&claims, route, SystemTime::now()) {
+        let serial = caller.serial();
+        match self.gate.guard.judge_tcp(&policy, &claims, serial, route, SystemTime::now()) {
             Ok(permit) => {
                 let line = decision.permitted(&permit);
                 self.gate.worker.record(&line).await.map_err(|fault| fault.code())?;
@@ -207,15 +214,17 @@ impl Inbound {
 
     /// Without a permit there is nothing to call.
     async fn dial(&self, _permit: &Permit) -> Result<Wire, Fault> {
-        Ok(self.gate.upstream.raw(false).await?.wire)
+        Ok(self.gate.upstream.own_link(Purpose::Raw).await?.wire)
     }
 
     /// Resolves, with its audit line written, once what was permitted is so no longer.
     async fn refused_later(&self, caller: &Caller, permit: &Permit, mut changes: Changes) {
         loop {
             let policy = self.gate.policy.snapshot();
-            let claims = self.gate.claims(caller, &policy);
-            let judged = self.gate.guard.judge_again(&claims, permit, SystemTime::now());
+            let Some(claims) = self.gate.claims(caller, None, &policy) else { return };
+            let serial = caller.serial();
+            let now = SystemTime::now();
+            let judged = self.gate.guard.judge_again(&policy, &claims, serial, permit, now);
             if let Err(denial) = judged {
                 let decision = self.gate.decision(caller, audit::Protocol::Tcp);
                 let decision = Decision { claims: Some(&claims), ..decision };

@@ -2,12 +2,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Weak;
 use std::time::Duration;
 
 use hyper::client::conn::http1;
 use tokio::time::Instant;
 
 use super::request_body::RequestBody;
+use crate::tls::Roots;
 
 /// A connection that has lain idle for less than this is not expected to have been closed.
 const FRESH: Duration = Duration::from_millis(200);
@@ -25,10 +27,12 @@ pub(super) struct Idle {
 }
 
 /// Until when, and under which own SVID, a connection may take new requests.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Terms {
     pub(super) retire_at: Instant,
     pub(super) generation: u64,
+    /// Whose word was taken for the server, where requests have to carry our token.
+    pub(super) vouched_by: Option<Weak<Roots>>,
 }
 
 /// The use of an upstream connection by one request.
@@ -85,5 +89,10 @@ impl Idle {
 impl Terms {
     pub(super) fn hold(&self, generation: u64) -> bool {
         self.generation == generation && Instant::now() < self.retire_at
+    }
+
+    /// Requests have to carry our token.
+    pub(super) fn by_token(&self) -> bool {
+        self.vouched_by.is_some()
     }
 }

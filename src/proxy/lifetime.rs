@@ -10,7 +10,7 @@ use spiffe::TrustDomain;
 use tokio::time::{Instant, sleep_until};
 
 use crate::live::{Changes, Live};
-use crate::tls::{Context, OwnTerms, Peer};
+use crate::tls::{Context, OwnTerms, Peer, Presented};
 
 /// The last part of an SVID's life that the accepting side spends draining, and its bound.
 const ACCEPT_MARGIN: (u32, Duration) = (10, Duration::from_secs(30));
@@ -18,6 +18,9 @@ const ACCEPT_MARGIN: (u32, Duration) = (10, Duration::from_secs(30));
 const DIAL_MARGIN: (u32, Duration) = (5, Duration::from_secs(60));
 /// How long something that is no longer allowed may still take to end in order.
 const WITHDRAWN_GRACE: Duration = Duration::from_secs(1);
+
+/// A certificate may claim to be valid for longer than a clock can count.
+const LONGEST: Duration = Duration::from_secs(86_400 * 365);
 
 /// Which end of the connection we are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +34,7 @@ pub(super) enum Side {
 pub(super) enum Retired {
     /// It is old enough, or an SVID is close to its end: orderly, nobody notices.
     Due,
-    /// Our side has a newer SVID: the next connection shall use it.
+    /// Our side has a newer SVID, or has one again: the next connection shall use it.
     Renewed,
     /// Our identity or the peer's trust domain is gone: no longer allowed.
     Withdrawn,
@@ -43,35 +46,103 @@ pub(super) struct Lifetime {
     side: Side,
     retire_at: Instant,
     cut_at: Instant,
-    generation: u64,
-    trust_domain: TrustDomain,
+    bounds: Bounds,
     contexts: Live<Context>,
     changes: Changes,
+}
+
+/// What a connection may not outlive: the certificates that it was made with, and the trust that
+/// was put in them.
+#[derive(Debug, Clone)]
+pub(super) struct Bounds {
+    spans: [Option<Span>; 2],
+    /// Of our context at that time.
+    generation: u64,
+    by_svid: bool,
+    /// The peer's.
+    trust_domain: Option<TrustDomain>,
+}
+
+/// Begin and end of a certificate's validity.
+type Span = (SystemTime, SystemTime);
+
+impl Bounds {
+    /// A caller without a certificate is judged with each of its requests.
+    pub(super) fn accepted(peer: Option<&Peer>, own: &Presented) -> Self {
+        let bounds = match own {
+            Presented::Svid(own) => Self::of_svid(own),
+            Presented::Files { not_before, not_after } => Self {
+                spans: [Some((*not_before, *not_after)), None],
+                generation: 0,
+                by_svid: false,
+                trust_domain: None,
+            },
+        };
+        match peer {
+            Some(peer) => bounds.with_peer(peer),
+            None => bounds,
+        }
+    }
+
+    pub(super) fn dialled(peer: &Peer, own: &OwnTerms) -> Self {
+        Self::of_svid(own).with_peer(peer)
+    }
+
+    /// A server that has proven its name, and has seen nothing of us: made in the time of
+    /// `generation`, when there was no SVID.
+    pub(super) fn named(server: Span, generation: u64) -> Self {
+        Self { spans: [Some(server), None], generation, by_svid: false, trust_domain: None }
+    }
+
+    fn of_svid(own: &OwnTerms) -> Self {
+        Self {
+            spans: [Some((own.not_before, own.not_after)), None],
+            generation: own.generation,
+            by_svid: true,
+            trust_domain: None,
+        }
+    }
+
+    fn with_peer(self, peer: &Peer) -> Self {
+        let [own, _] = self.spans;
+        Self {
+            spans: [own, Some((peer.not_before(), peer.not_after()))],
+            trust_domain: Some(peer.trust_domain().clone()),
+            ..self
+        }
+    }
+}
+
+/// Whether our SVID is so close to its end that nothing made with it would be kept for a second
+/// request. Where there is another way to prove ourselves, it is taken from then on: else each
+/// request would make a connection of its own, and be cut off with the SVID.
+pub(super) fn is_nearly_over(
+    not_before: SystemTime,
+    not_after: SystemTime,
+    now: SystemTime,
+) -> bool {
+    until_margin(Side::Dialled, (not_before, not_after), now).is_zero()
 }
 
 impl Lifetime {
     pub(super) fn new(
         side: Side,
-        peer: &Peer,
-        own: &OwnTerms,
+        bounds: Bounds,
         age: Duration,
         contexts: &Live<Context>,
         now: SystemTime,
     ) -> Self {
         let start = Instant::now();
-        let peer_span = (peer.not_before(), peer.not_after());
-        let own_span = (own.not_before, own.not_after);
-        let retire =
-            age.min(until_margin(side, peer_span, now)).min(until_margin(side, own_span, now));
-        let cut = remaining(peer.not_after(), now).min(remaining(own.not_after, now));
+        let spans = || bounds.spans.iter().flatten();
+        let retire = spans().map(|span| until_retired(side, *span, now)).fold(age, Duration::min);
+        let cut = spans().map(|(_, end)| remaining(*end, now)).fold(LONGEST, Duration::min);
         // Subscribed before the first look, so that no change falls in between.
         let changes = contexts.changes();
         Self {
             side,
             retire_at: start + retire,
             cut_at: start + cut,
-            generation: own.generation,
-            trust_domain: peer.trust_domain().clone(),
+            bounds,
             contexts: contexts.clone(),
             changes,
         }
@@ -84,7 +155,7 @@ impl Lifetime {
 
     /// The generation of our own SVID that the connection was made with.
     pub(super) fn generation(&self) -> u64 {
-        self.generation
+        self.bounds.generation
     }
 
     /// Resolves when the connection shall take nothing new.
@@ -120,11 +191,23 @@ impl Lifetime {
 
     fn judged_by_context(&self) -> Option<Retired> {
         let context = self.contexts.load();
-        if context.own().is_none() || !context.trusts(&self.trust_domain) {
+        let Bounds { generation, by_svid, trust_domain, .. } = &self.bounds;
+        let untrusted = trust_domain.as_ref().is_some_and(|it| !context.trusts(it));
+        if untrusted || (*by_svid && context.own().is_none()) {
             return Some(Retired::Withdrawn);
         }
-        (self.side == Side::Dialled && context.generation() != self.generation)
+        (self.side == Side::Dialled && context.generation() != *generation)
             .then_some(Retired::Renewed)
+    }
+}
+
+/// What is accepted so late that its time to drain has come is not turned away for that: whoever
+/// dialled has nothing better, and HTTP/2 would lose the request that is on its way.
+fn until_retired(side: Side, span: Span, now: SystemTime) -> Duration {
+    let retire = until_margin(side, span, now);
+    match side {
+        Side::Accepted => retire.max(remaining(span.1, now) / 2),
+        Side::Dialled => retire,
     }
 }
 
@@ -142,8 +225,7 @@ fn until_margin(
 }
 
 fn remaining(end: SystemTime, now: SystemTime) -> Duration {
-    // Bounded, because a certificate may claim to be valid for longer than a clock can count.
-    end.duration_since(now).unwrap_or_default().min(Duration::from_secs(86_400 * 365))
+    end.duration_since(now).unwrap_or_default().min(LONGEST)
 }
 
 #[cfg(test)]
@@ -155,10 +237,13 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
         for life in [4, 20, 60, 3_600, 86_400] {
             let span = (now, now + Duration::from_secs(life));
-            let dialled = until_margin(Side::Dialled, span, now);
-            let accepted = until_margin(Side::Accepted, span, now);
-            assert!(dialled < accepted, "{life} s");
-            assert!(accepted < Duration::from_secs(life), "{life} s");
+            for later in [0.0, 0.5, 0.79, 0.81, 0.89, 0.91, 0.99] {
+                let now = now + Duration::from_secs(life).mul_f64(later);
+                let dialled = until_retired(Side::Dialled, span, now);
+                let accepted = until_retired(Side::Accepted, span, now);
+                assert!(dialled < accepted, "{life} s, {later}");
+                assert!(accepted < remaining(span.1, now), "{life} s, {later}");
+            }
         }
     }
 
@@ -166,6 +251,6 @@ mod tests {
     fn what_has_expired_has_nothing_left() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
         let span = (now - Duration::from_secs(20), now - Duration::from_secs(1));
-        assert_eq!(until_margin(Side::Accepted, span, now), Duration::ZERO);
+        assert_eq!(until_retired(Side::Accepted, span, now), Duration::ZERO);
     }
 }

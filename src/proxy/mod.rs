@@ -5,12 +5,16 @@
 
 mod phase;
 mod headers;
+mod bearer;
 mod fault;
+mod proof;
+mod rights;
 mod framing;
 mod dialled;
 mod wire;
 mod executor;
 mod lifetime;
+mod way_out;
 mod activity;
 mod worker;
 mod guarded;
@@ -22,12 +26,14 @@ mod response_body;
 mod respond;
 mod ending;
 mod replay;
+mod present;
 mod dial;
 mod upstream;
 mod connection;
 mod upgrade;
 mod forward;
 mod gate;
+mod session;
 mod exchange;
 mod inbound;
 mod outbound;
@@ -38,8 +44,9 @@ use crate::telemetry::audit;
 
 pub use gate::{InboundSettings, Judges};
 pub use inbound::Inbound;
-pub use outbound::{Outbound, OutboundSettings};
+pub use outbound::{Fallback, Outbound, OutboundSettings};
 pub use phase::Phase;
+pub use way_out::WayOut;
 pub use worker::{HANDSHAKE_CODES, OUTCOMES, Worker};
 
 /// Whether a client's bytes frame each request in one way only: for fuzzing the reader of what

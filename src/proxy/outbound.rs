@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::activity::Activity;
 use super::connection::{Ends, dress, serve};
-use super::dial::{Dial, Sidecar};
+use super::dial::{BySvid, ByToken, Dial, Purpose, Sidecar};
 use super::ending::{carry, ended};
 use super::fault::Fault;
 use super::forward::{Forwarded, Journey, Streams, forward};
@@ -33,7 +33,8 @@ use super::{Limits, Phase, Protocol, Speaks, respond};
 use crate::live::Live;
 use crate::net::{Listener, Stream, Target};
 use crate::telemetry::{RequestId, audit};
-use crate::tls::{Alpn, Connector, Context};
+use crate::tls::{self, Alpn, Connector, Context, HostName, NamedConnector, Roots};
+use crate::token::Credential;
 
 /// One declared destination, as configured.
 #[derive(Debug)]
@@ -41,11 +42,25 @@ pub struct OutboundSettings {
     pub name: Arc<str>,
     pub protocol: Protocol,
     pub connect_to: Target,
-    /// The identities that the server may have; any other is refused (DP-2).
-    pub expect: Vec<SpiffeId>,
+    /// The identities that the server may have; any other is refused (DP-2). `None` where we do not
+    /// use SPIFFE.
+    pub expect: Option<Vec<SpiffeId>>,
+    /// How we prove ourselves while we have no SVID; `None`: not at all.
+    pub fallback: Option<Fallback>,
     /// What to say as the host; `None` leaves what the application said.
     pub host: Option<HeaderValue>,
     pub limits: Limits,
+}
+
+/// A server that is known by its name, and the token that we present to it.
+#[derive(Debug)]
+pub struct Fallback {
+    pub server: HostName,
+    pub roots: Live<Roots>,
+    pub tls: tls::Settings,
+    pub credential: Live<Option<Credential>>,
+    /// Also taken while we have an SVID and the server shows none.
+    pub also_without_svid: bool,
 }
 
 /// One outbound listener, as one worker serves it.
@@ -63,13 +78,14 @@ impl Outbound {
         contexts: Live<Context>,
         worker: Rc<Worker>,
     ) -> Self {
-        let connector =
-            |alpn: &[Alpn]| Connector::new(contexts.clone(), alpn, settings.expect.clone());
+        let by_svid = settings.expect.as_ref().map(|expect| {
+            let to = |alpn: &[Alpn]| Connector::new(contexts.clone(), alpn, expect.clone());
+            BySvid { http1: to(&[Alpn::Http1]), http2: to(&[Alpn::Http2]), raw: to(&[]) }
+        });
         let sidecar = Sidecar {
             target: settings.connect_to.clone(),
-            http1: connector(&[Alpn::Http1]),
-            http2: connector(&[Alpn::Http2]),
-            raw: connector(&[]),
+            by_svid,
+            by_token: settings.fallback.as_ref().map(Fallback::way),
             contexts: contexts.clone(),
             protocol: settings.protocol,
         };
@@ -109,6 +125,8 @@ impl Outbound {
         let limits = self.settings.limits.clone();
         let (io, ambiguity) = Guarded::new(Wire::Plain(stream), true, &limits, place);
         let activity = Activity::new();
+        // Our own application needs no proof.
+        activity.prove();
         let service = OutboundService(Rc::new(Application {
             outbound: self,
             ambiguity,
@@ -122,8 +140,8 @@ impl Outbound {
     async fn tcp(&self, stream: Stream, address: Option<SocketAddr>, phase: Phase) {
         let started = Instant::now();
         let near = Wire::Plain(stream);
-        let raw = match self.upstream.raw(false).await {
-            Ok(raw) => raw,
+        let link = match self.upstream.own_link(Purpose::Raw).await {
+            Ok(link) => link,
             Err(fault) => {
                 self.worker.decided(fault.code(), started);
                 let address = address.map(|address| address.to_string());
@@ -136,8 +154,8 @@ impl Outbound {
         };
         self.worker.decided("allowed", started);
         tokio::select! {
-            () = carry(&self.worker, near, raw.wire, self.settings.limits.idle) => {}
-            () = ended(raw.lifetime) => {}
+            () = carry(&self.worker, near, link.wire, self.settings.limits.idle) => {}
+            () = ended(link.lifetime) => {}
             () = phase.cut() => {}
         }
     }
@@ -182,6 +200,21 @@ impl Outbound {
         };
         // Refused it is, with or without its line.
         self.worker.record(&line).await.ok();
+    }
+}
+
+impl Fallback {
+    fn way(&self) -> ByToken {
+        let to =
+            |alpn| NamedConnector::new(self.roots.clone(), self.tls, self.server.clone(), alpn);
+        ByToken {
+            server: self.server.to_string(),
+            roots: self.roots.clone(),
+            http1: to(&[Alpn::Http1]),
+            http2: to(&[Alpn::Http2]),
+            credential: self.credential.clone(),
+            also_without_svid: self.also_without_svid,
+        }
     }
 }
 

@@ -36,5 +36,7 @@ pub(super) fn replayable(request: &Request<RequestBody>) -> Option<Request<Reque
     *copy.uri_mut() = request.uri().clone();
     *copy.version_mut() = request.version();
     *copy.headers_mut() = request.headers().clone();
+    // What was noted of it, too: which of its tokens is ours, to be taken off again.
+    *copy.extensions_mut() = request.extensions().clone();
     Some(copy)
 }

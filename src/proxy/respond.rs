@@ -8,8 +8,9 @@ use http_body::Body as _;
 
 use super::fault::Fault;
 use super::headers::REQUEST_ID;
+use super::proof::{INVALID_TOKEN, Unproven};
 use super::response_body::ResponseBody;
-use crate::authz::Denial;
+use crate::authz::{Denial, Reason};
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
@@ -23,11 +24,16 @@ enum Grpc {
     DeadlineExceeded = 4,
     PermissionDenied = 7,
     Unavailable = 14,
+    Unauthenticated = 16,
 }
 
 /// The answer to a request that was refused.
 pub(super) fn refusal(denial: &Denial, grpc: bool, request_id: &str) -> Response<ResponseBody> {
     let code = denial.reason.code();
+    // The rights ran out with the token that they came by, while its request was on its way.
+    if denial.reason == Reason::TokenExpired {
+        return challenged(code, INVALID_TOKEN, grpc, request_id);
+    }
     let mut response =
         answer(StatusCode::FORBIDDEN, Grpc::PermissionDenied, code, grpc, request_id);
     let challenge = denial.challenge().and_then(|text| HeaderValue::from_str(&text).ok());
@@ -37,13 +43,35 @@ pub(super) fn refusal(denial: &Denial, grpc: bool, request_id: &str) -> Response
     response
 }
 
+/// The answer to a request whose caller has not proven who it is (RFC 6750 section 3.1).
+pub(super) fn unproven(
+    unproven: &Unproven,
+    grpc: bool,
+    request_id: &str,
+) -> Response<ResponseBody> {
+    challenged(unproven.code(), unproven.challenge(), grpc, request_id)
+}
+
+fn challenged(
+    code: &'static str,
+    challenge: &'static str,
+    grpc: bool,
+    request_id: &str,
+) -> Response<ResponseBody> {
+    let mut response =
+        answer(StatusCode::UNAUTHORIZED, Grpc::Unauthenticated, code, grpc, request_id);
+    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    response
+}
+
 /// The answer to a request that could not be carried out.
 pub(super) fn fault(fault: &Fault, grpc: bool, request_id: &str) -> Response<ResponseBody> {
     let (status, grpc_status) = match fault {
         Fault::BadRequest(_) => (StatusCode::BAD_REQUEST, Grpc::InvalidArgument),
-        Fault::IdentityUnavailable | Fault::AuditUnavailable | Fault::Unreachable(_) => {
-            (StatusCode::SERVICE_UNAVAILABLE, Grpc::Unavailable)
-        }
+        Fault::IdentityUnavailable
+        | Fault::AuditUnavailable
+        | Fault::KeysUnavailable { .. }
+        | Fault::Unreachable(_) => (StatusCode::SERVICE_UNAVAILABLE, Grpc::Unavailable),
         Fault::UpstreamIdentity { .. }
         | Fault::UpstreamUnverified(_)
         | Fault::UpstreamRefused(_)

@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
-use super::dial::Raw;
+use super::dial::{Link, Purpose};
 use super::fault::Fault;
 use super::headers::{strip_response, switched_as_asked};
 use super::lifetime::Lifetime;
@@ -31,7 +31,8 @@ pub(super) async fn ask(
     mut request: Request<RequestBody>,
     protocol: &HeaderValue,
 ) -> Result<Answer, Fault> {
-    let Raw { wire, lifetime } = upstream.raw(true).await?;
+    let Link { wire, lifetime, vouched_by } = upstream.own_link(Purpose::Http1).await?;
+    upstream.prepare(&mut request, vouched_by.is_some())?;
     let refusal = wire.refusal();
     let explain = |error| refusal.explain(error);
     let (mut sender, connection) =

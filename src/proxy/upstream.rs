@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::Limits;
-use super::dial::{Dial, Dialler, Raw};
+use super::dial::{Dial, Dialler, Link, Purpose};
 use super::dialled::Refusal;
 use super::ending::until_cut;
 use super::executor::LocalExecutor;
@@ -26,7 +26,6 @@ use super::lifetime::Lifetime;
 use super::replay::{replayable, was_closed};
 use super::request_body::RequestBody;
 use super::worker::Worker;
-use crate::tls::Alpn;
 
 /// Requests on one HTTP/2 connection before another is made.
 const MOST_STREAMS: usize = 100;
@@ -58,13 +57,19 @@ struct Shared {
 }
 
 /// A use of a shared connection.
-type Http2 = (http2::SendRequest<RequestBody>, Lease, Refusal);
+struct Http2 {
+    sender: http2::SendRequest<RequestBody>,
+    lease: Lease,
+    refusal: Refusal,
+    by_token: bool,
+}
 
 impl Shared {
     fn lend(&self) -> Http2 {
         self.used.set(Instant::now());
         let lease = Lease::Http2(SharedStream::new(&self.streams));
-        (self.sender.clone(), lease, self.refusal.clone())
+        let (sender, refusal) = (self.sender.clone(), self.refusal.clone());
+        Http2 { sender, lease, refusal, by_token: self.terms.by_token() }
     }
 }
 
@@ -100,6 +105,7 @@ impl Upstream {
     ) -> Result<(Response<Incoming>, Lease), Fault> {
         while let Some(mut idle) = self.take_idle() {
             let replay = idle.may_have_been_closed().then(|| replayable(&request)).flatten();
+            self.dialler.prepare(&mut request, idle.terms.by_token())?;
             let mut error = match idle.sender.try_send_request(request).await {
                 Ok(response) => return Ok((response, self.lease(idle.sender, idle.terms))),
                 Err(error) => error,
@@ -120,6 +126,7 @@ impl Upstream {
             }
         }
         let (mut sender, terms, refusal) = self.connect_http1().await?;
+        self.dialler.prepare(&mut request, terms.by_token())?;
         let response =
             sender.send_request(request).await.map_err(|error| refusal.explain(error))?;
         Ok((response, self.lease(sender, terms)))
@@ -130,7 +137,8 @@ impl Upstream {
         mut request: Request<RequestBody>,
     ) -> Result<(Response<Incoming>, Lease), Fault> {
         for _ in 0..3 {
-            let (mut sender, lease, refusal) = self.shared_http2().await?;
+            let Http2 { mut sender, lease, refusal, by_token } = self.shared_http2().await?;
+            self.dialler.prepare(&mut request, by_token)?;
             match sender.try_send_request(request).await {
                 Ok(response) => return Ok((response, lease)),
                 Err(mut error) => match error.take_message() {
@@ -142,9 +150,14 @@ impl Upstream {
         Err(Fault::Unreachable(ErrorKind::ConnectionAborted.into()))
     }
 
-    /// See [`Dialler::raw`].
-    pub(super) async fn raw(&self, upgrade: bool) -> Result<Raw, Fault> {
-        self.dialler.raw(upgrade).await
+    /// A connection that no pool ever sees: for raw TCP, and for requests that switch protocols.
+    pub(super) async fn own_link(&self, purpose: Purpose) -> Result<Link, Fault> {
+        self.dialler.connect(purpose).await
+    }
+
+    /// See [`Dialler::prepare`].
+    pub(super) fn prepare<B>(&self, request: &mut Request<B>, by_token: bool) -> Result<(), Fault> {
+        self.dialler.prepare(request, by_token)
     }
 
     fn lease(&self, sender: http1::SendRequest<RequestBody>, terms: Terms) -> Lease {
@@ -157,7 +170,11 @@ impl Upstream {
         let mut pool = self.http1.borrow_mut();
         let generation = self.dialler.generation();
         // One that is not ready yet has only just been given back: it stays for the next request.
-        let usable = |idle: &Idle| idle.terms.hold(generation) && idle.sender.is_ready();
+        let usable = |idle: &Idle| {
+            idle.terms.hold(generation)
+                && idle.sender.is_ready()
+                && self.dialler.may_use(idle.terms.vouched_by.as_ref())
+        };
         let place = pool.iter().rposition(usable)?;
         Some(pool.remove(place))
     }
@@ -165,8 +182,9 @@ impl Upstream {
     async fn connect_http1(
         &self,
     ) -> Result<(http1::SendRequest<RequestBody>, Terms, Refusal), Fault> {
-        let (wire, lifetime) = self.dialler.connect(Alpn::Http1).await?;
-        let terms = self.terms(lifetime.as_ref());
+        let link = self.dialler.connect(Purpose::Http1).await?;
+        let terms = self.terms(&link);
+        let Link { wire, lifetime, .. } = link;
         let refusal = wire.refusal();
         let (sender, connection) = self
             .http1_builder()
@@ -217,8 +235,9 @@ impl Upstream {
     }
 
     async fn connect_http2(&self) -> Result<Http2, Fault> {
-        let (wire, lifetime) = self.dialler.connect(Alpn::Http2).await?;
-        let terms = self.terms(lifetime.as_ref());
+        let link = self.dialler.connect(Purpose::Http2).await?;
+        let terms = self.terms(&link);
+        let Link { wire, lifetime, .. } = link;
         let refusal = wire.refusal();
         let (sender, connection) = http2::Builder::new(LocalExecutor)
             .timer(TokioTimer::new())
@@ -247,17 +266,25 @@ impl Upstream {
         let generation = self.dialler.generation();
         let mut pool = self.http2.borrow_mut();
         pool.retain(|shared| shared.terms.hold(generation) && !shared.sender.is_closed());
-        pool.iter().find(|shared| shared.streams.get() < MOST_STREAMS).map(Shared::lend)
+        let usable = |shared: &&Shared| {
+            shared.streams.get() < MOST_STREAMS
+                && self.dialler.may_use(shared.terms.vouched_by.as_ref())
+        };
+        pool.iter().find(usable).map(Shared::lend)
     }
 
-    fn terms(&self, lifetime: Option<&Lifetime>) -> Terms {
-        match lifetime {
-            Some(lifetime) => {
-                Terms { retire_at: lifetime.retire_at(), generation: lifetime.generation() }
-            }
+    fn terms(&self, link: &Link) -> Terms {
+        let vouched_by = link.vouched_by.clone();
+        match &link.lifetime {
+            Some(lifetime) => Terms {
+                retire_at: lifetime.retire_at(),
+                generation: lifetime.generation(),
+                vouched_by,
+            },
             None => Terms {
                 retire_at: Instant::now() + self.dialler.limits.connection_age,
                 generation: 0,
+                vouched_by,
             },
         }
     }

@@ -31,6 +31,9 @@ pub const OUTCOMES: &[&str] = &[
     "allowed",
     "bad_request",
     "unauthenticated",
+    "invalid_token",
+    "keys_unavailable",
+    "revoked",
     "tenant_mismatch",
     "no_route",
     "insufficient_scope",
@@ -107,6 +110,8 @@ pub(super) struct Decision<'a> {
     pub(super) peer_id: Option<&'a str>,
     pub(super) serial: Option<&'a str>,
     pub(super) local_id: Option<&'a str>,
+    /// How we proved ourselves on the way out, where it was not by SVID.
+    pub(super) method_of_proof: Option<&'static str>,
     pub(super) claims: Option<&'a Claims>,
     pub(super) route: Option<&'a str>,
     pub(super) required: Option<&'a str>,
@@ -136,6 +141,7 @@ impl<'a> Decision<'a> {
             peer_id: None,
             serial: None,
             local_id: None,
+            method_of_proof: None,
             claims: None,
             route: None,
             required: None,
@@ -209,7 +215,11 @@ impl Worker {
         taken.map_err(|error| {
             tracing::error!(%error, "audit line not taken, the request is refused");
             Fault::AuditUnavailable
-        })
+        })?;
+        if decision.cross_tenant && decision.outcome.is_ok() {
+            self.metrics.cross_tenant(self.listener);
+        }
+        Ok(())
     }
 
     /// Tells the operator that the other end is in trouble: once a second at most, and how many
@@ -277,14 +287,24 @@ impl Worker {
 impl Decision<'_> {
     /// Who asks: the peer on the way in, ourselves on the way out.
     fn source(&self) -> Source<'_> {
+        let of_claims = self.claims.and_then(Claims::spiffe_id).map(|id| &**id);
         let (id, serial) = match self.direction {
-            Direction::Inbound => (self.peer_id, self.serial),
+            Direction::Inbound => (self.peer_id.or(of_claims), self.serial),
             Direction::Outbound => (self.local_id, None),
         };
+        let by_svid = id.map(|_| "spiffe");
+        let token = self.claims.and_then(Claims::token);
         Source {
             spiffe_id: id,
             trust_domain: id.and_then(trust_domain),
-            method: id.map(|_| self.claims.map_or("spiffe", |claims| claims.method().as_str())),
+            method: self
+                .claims
+                .map(|claims| claims.method().as_str())
+                .or(self.method_of_proof)
+                .or(by_svid),
+            subject: token.map(|token| &**token.subject()),
+            issuer: token.and_then(|token| token.issuer()).map(|issuer| &**issuer),
+            token: token.map(|token| &**token.fingerprint()),
             address: self.address,
             serial,
         }
@@ -315,6 +335,7 @@ impl Decision<'_> {
             route: self.route,
             required_scopes: self.required,
             held_scopes: self.claims.map(|claims| &**claims.scopes().text()),
+            roles: self.claims.map(Claims::roles).unwrap_or_default(),
             method: self.method,
             path: self.path,
             policy_revision: self.claims.map(|claims| &**claims.revision()),

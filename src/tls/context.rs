@@ -8,17 +8,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rustls::client::Resumption;
-use rustls::crypto::aws_lc_rs::{self, cipher_suite, kx_group};
-use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::pki_types::CertificateDer;
-use rustls::server::NoServerSessionStorage;
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::version::{TLS12, TLS13};
-use rustls::{
-    ClientConfig, ConfigBuilder, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion,
-    WantsVerifier,
-};
+use rustls::server::ResolvesServerCert;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::sign::SingleCertAndKey;
+use rustls::{ClientConfig, ServerConfig};
 use spiffe::{SpiffeId, TrustDomain};
 use thiserror::Error;
 use tracing::{error, warn};
@@ -26,30 +20,11 @@ use tracing::{error, warn};
 use super::Settings;
 use super::error::HandshakeError;
 use super::leaf;
+use super::rules::Rules;
 use super::trust::{LeftOut, Trust};
 use super::verifier::{Expect, Terms, Verifier};
 use crate::identity::{Identity, Material, Svid};
 use crate::live::{Live, live};
-
-/// In order of preference. AES-128 moves bulk data a tenth faster than AES-256.
-const SUITES: &[SupportedCipherSuite] = &[
-    cipher_suite::TLS13_AES_128_GCM_SHA256,
-    cipher_suite::TLS13_AES_256_GCM_SHA384,
-    cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
-];
-const SUITES_TLS12: &[SupportedCipherSuite] = &[
-    cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-    cipher_suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-    cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-    cipher_suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-    cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
-    cipher_suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-];
-const ONLY_TLS13: &[&SupportedProtocolVersion] = &[&TLS13];
-const TLS13_AND_TLS12: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
-/// The hybrid first: what is recorded today should stay secret from tomorrow's computers.
-const GROUPS: &[&dyn SupportedKxGroup] =
-    &[kx_group::X25519MLKEM768, kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1];
 
 /// Identity material in the form in which handshakes use it.
 pub struct Context {
@@ -77,14 +52,6 @@ pub struct OwnTerms {
     pub not_before: SystemTime,
     /// No connection outlives it.
     pub not_after: SystemTime,
-}
-
-/// What does not change with the material.
-#[derive(Debug)]
-struct Rules {
-    provider: Arc<CryptoProvider>,
-    versions: &'static [&'static SupportedProtocolVersion],
-    allow_tls12: bool,
 }
 
 /// Why new material was not taken into use. What was in use before stays.
@@ -150,34 +117,17 @@ impl Context {
     }
 
     pub(super) fn verifier(&self, expect: Expect, now: SystemTime) -> Arc<Verifier> {
-        self.rules.verifier(Arc::clone(&self.trust), expect, now)
+        verifier(&self.rules, Arc::clone(&self.trust), expect, now)
     }
 
     /// For one connection: the TLS library ties a verifier to a configuration.
     pub(super) fn server(
         &self,
-        own: &Own,
-        verifier: &Arc<Verifier>,
+        verifier: Arc<dyn ClientCertVerifier>,
+        shown: Arc<dyn ResolvesServerCert>,
         alpn: &[Vec<u8>],
     ) -> Result<Arc<ServerConfig>, HandshakeError> {
-        let builder: ConfigBuilder<ServerConfig, WantsVerifier> =
-            ServerConfig::builder_with_provider(Arc::clone(&self.rules.provider))
-                .with_protocol_versions(self.rules.versions)
-                .map_err(HandshakeError::Protocol)?;
-        let verifier: Arc<Verifier> = Arc::clone(verifier);
-        let key: Arc<SingleCertAndKey> = Arc::clone(&own.key);
-        let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(key);
-        config.alpn_protocols = alpn.to_vec();
-        config.ignore_client_order = true;
-        // Every connection is judged by today's trust: nothing is resumed, nothing comes early.
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.send_tls13_tickets = 0;
-        config.max_tls13_tickets = 0;
-        config.max_early_data_size = 0;
-        config.require_ems = true;
-        config.cert_compressors = Vec::new();
-        config.cert_decompressors = Vec::new();
-        Ok(Arc::new(config))
+        self.rules.server(verifier, shown, alpn).map_err(HandshakeError::Protocol)
     }
 
     /// For one connection, as above.
@@ -215,15 +165,23 @@ impl Context {
 }
 
 impl Own {
+    /// Presents the SVID whatever name is asked for.
+    pub(super) fn shown(&self) -> Arc<dyn ResolvesServerCert> {
+        let key: Arc<SingleCertAndKey> = Arc::clone(&self.key);
+        key
+    }
+
     fn build(svid: &Svid, rules: &Rules) -> Result<(Self, Option<Notice>), ContextError> {
         let unusable = |source| ContextError::Key { id: svid.id.clone(), source };
-        let key = rules.provider.key_provider.load_private_key(svid.key.clone_key());
-        let key = CertifiedKey::new(svid.chain.clone(), key.map_err(unusable)?);
-        key.keys_match().map_err(unusable)?;
+        let key = rules.certified(svid.chain.clone(), svid.key.clone_key()).map_err(unusable)?;
         let blemish = blemish(svid, key.end_entity_cert().map_err(unusable)?)?;
 
         let key = Arc::new(SingleCertAndKey::from(key));
-        let client = rules.client(&key).map_err(ContextError::Provider)?;
+        // The part that connections share. Until they bring their own verifier, nobody is accepted.
+        let nobody =
+            verifier(rules, Arc::default(), Expect::OneOf(Arc::default()), SystemTime::UNIX_EPOCH);
+        let client =
+            rules.client(nobody, Some(Arc::clone(&key))).map_err(ContextError::Provider)?;
         Ok((
             Self {
                 id: svid.id.clone(),
@@ -237,42 +195,9 @@ impl Own {
     }
 }
 
-impl Rules {
-    fn new(settings: Settings) -> Self {
-        let mut provider = aws_lc_rs::default_provider();
-        provider.cipher_suites = SUITES.to_vec();
-        provider.kx_groups = GROUPS.to_vec();
-        let mut versions = ONLY_TLS13;
-        if settings.allow_tls12 {
-            provider.cipher_suites.extend_from_slice(SUITES_TLS12);
-            versions = TLS13_AND_TLS12;
-        }
-        Self { provider: Arc::new(provider), versions, allow_tls12: settings.allow_tls12 }
-    }
-
-    fn verifier(&self, trust: Arc<Trust>, expect: Expect, now: SystemTime) -> Arc<Verifier> {
-        let algorithms = self.provider.signature_verification_algorithms;
-        Verifier::new(Terms { trust, expect, now, algorithms, allow_tls12: self.allow_tls12 })
-    }
-
-    /// The part that connections share. Until they bring their own verifier, nobody is accepted.
-    fn client(&self, key: &Arc<SingleCertAndKey>) -> Result<ClientConfig, rustls::Error> {
-        let nobody = Expect::OneOf(Arc::default());
-        let verifier = self.verifier(Arc::default(), nobody, SystemTime::UNIX_EPOCH);
-        let key: Arc<SingleCertAndKey> = Arc::clone(key);
-        let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
-            .with_protocol_versions(self.versions)?
-            .dangerous()
-            .with_custom_certificate_verifier(verifier)
-            .with_client_cert_resolver(key);
-        config.resumption = Resumption::disabled();
-        config.enable_early_data = false;
-        config.enable_sni = false;
-        config.require_ems = true;
-        config.cert_compressors = Vec::new();
-        config.cert_decompressors = Vec::new();
-        Ok(config)
-    }
+fn verifier(rules: &Rules, trust: Arc<Trust>, expect: Expect, now: SystemTime) -> Arc<Verifier> {
+    let (algorithms, allow_tls12) = (rules.algorithms(), rules.allow_tls12);
+    Verifier::new(Terms { trust, expect, now, algorithms, allow_tls12 })
 }
 
 /// What the operator should hear of once, not with every rotation.

@@ -88,6 +88,9 @@ pub enum HandshakeError {
     /// The chain is good, but it is somebody else's.
     #[error("the peer is `{presented}`, which is not expected here")]
     Expectation { presented: SpiffeId },
+    /// A server that is known by its name has not proven it.
+    #[error("the server has not proven its name: {0}")]
+    Unproven(String),
     #[error("the peer presented no certificate")]
     NoCertificate,
     #[error("the peer does not speak TLS")]
@@ -111,6 +114,7 @@ impl HandshakeError {
             Self::NoIdentity => "identity_unavailable",
             Self::Refused { reason, .. } => reason.as_code(),
             Self::Expectation { .. } => "unexpected_identity",
+            Self::Unproven(_) => "unproven_name",
             Self::NoCertificate => "no_certificate",
             Self::NotTls => "not_tls",
             Self::Incompatible(_) => "incompatible",

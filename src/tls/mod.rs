@@ -1,26 +1,37 @@
-//! Handshakes by X.509-SVID in both directions: the one place where a [`Peer`] is made.
+//! Handshakes by X.509-SVID in both directions: the one place where a [`Peer`] is made. And those
+//! with callers who have no SVID, and with servers that are known by their name.
 //!
 //! TLS 1.3 unless told otherwise, key exchange that also withstands quantum computers, mutual
-//! authentication always. No resumption and no early data: every connection is judged by the trust
-//! of its moment. Knows nothing of requests and policy, and never reads the clock for a verdict.
+//! authentication unless told otherwise. No resumption and no early data: every connection is
+//! judged by the trust of its moment. Knows nothing of requests and policy, and never reads the
+//! clock for a verdict on a peer.
 
 mod error;
 mod alpn;
+mod rules;
 mod x509;
 mod leaf;
 mod peer;
 mod trust;
 mod verifier;
 mod context;
+mod roots;
+mod certificate;
 mod server;
 mod client;
+mod named;
 
 pub use alpn::Alpn;
+pub use certificate::{
+    Certificate, CertificateError, CertificateFiles, CertificateStatus, certificate,
+};
 pub use client::{Connected, Connector};
 pub use context::{Context, Own, OwnTerms, contexts};
 pub use error::{HandshakeError, SvidError, peer_alert};
+pub use named::{HostName, Named, NamedConnector};
 pub use peer::Peer;
-pub use server::{Accepted, Acceptor};
+pub use roots::{Roots, RootsError, RootsFrom, roots};
+pub use server::{Accepted, Acceptor, Callers, Presented};
 
 use rustls::pki_types::CertificateDer;
 

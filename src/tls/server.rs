@@ -1,17 +1,21 @@
 //! The accepting side of a handshake.
 //!
-//! When [`Acceptor::accept`] succeeds, the client's certificate is judged and its key proven. The
-//! client may have thought itself connected a moment earlier: see [`super::Connector`].
+//! When [`Acceptor::accept`] succeeds, the client's certificate is judged and its key proven; if it
+//! showed none, that is one of the [`Callers`] that were asked for. The client may have thought
+//! itself connected a moment earlier: see [`super::Connector`].
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use rustls::server::{ResolvesServerCert, WebPkiClientVerifier};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake, TlsAcceptor};
 
 use super::alpn::Alpn;
-use super::context::{Context, OwnTerms};
+use super::certificate::Certificate;
+use super::context::{Context, Own, OwnTerms};
 use super::error::HandshakeError;
 use super::peer::Peer;
 use super::verifier::Expect;
@@ -22,21 +26,48 @@ use crate::live::Live;
 pub struct Acceptor {
     contexts: Live<Context>,
     alpn: Vec<Vec<u8>>,
+    callers: Callers,
 }
 
-/// A connection whose client is known.
+/// Who may complete a handshake.
+#[derive(Debug, Clone, Default)]
+pub enum Callers {
+    /// Only peers with an SVID.
+    #[default]
+    Verified,
+    /// Peers with an SVID, and callers without any certificate. A certificate that is shown has to
+    /// hold. The certificate from files is for callers who ask for one of its names, and for all
+    /// while we have no SVID.
+    Any(Option<Live<Certificate>>),
+    /// Callers are not asked for a certificate. `None` shows them our SVID.
+    Unverified(Option<Live<Certificate>>),
+}
+
+/// A completed handshake.
 pub struct Accepted<IO> {
     pub stream: TlsStream<IO>,
-    pub peer: Peer,
+    /// `None` for a caller who showed no certificate.
+    pub peer: Option<Peer>,
     pub alpn: Alpn,
-    pub own: OwnTerms,
+    pub own: Presented,
+}
+
+/// By what the caller knows us.
+#[derive(Debug, Clone)]
+pub enum Presented {
+    Svid(OwnTerms),
+    /// The certificate from files.
+    Files {
+        not_before: SystemTime,
+        not_after: SystemTime,
+    },
 }
 
 impl Acceptor {
     /// `alpn` in order of preference. A client that names no protocol is accepted; one that names
     /// only others is not. With an empty list nothing is negotiated.
-    pub fn new(contexts: Live<Context>, alpn: &[Alpn]) -> Self {
-        Self { contexts, alpn: Alpn::wire(alpn) }
+    pub fn new(contexts: Live<Context>, alpn: &[Alpn], callers: Callers) -> Self {
+        Self { contexts, alpn: Alpn::wire(alpn), callers }
     }
 
     /// Takes as long as the client does: the time limit is the caller's.
@@ -45,16 +76,118 @@ impl Acceptor {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let context = self.contexts.snapshot();
+        match &self.callers {
+            Callers::Verified => self.accept_verified(io, &context, now).await,
+            Callers::Any(files) => {
+                let shown = Showable::at(now, &context, files.as_ref())?;
+                let hello = hello(io).await?;
+                let (shown, own) = shown.to_any(hello.client_hello().server_name())?;
+                let verifier = context.verifier(Expect::AnyIfShown, now);
+                let config = context.server(Arc::clone(&verifier) as _, shown, &self.alpn)?;
+                let stream = match hello.into_stream(config).await {
+                    Ok(stream) => stream,
+                    Err(error) => return Err(verifier.explain(error)),
+                };
+                // The session says whether there was one, the verifier whose it was.
+                let peer = match stream.get_ref().1.peer_certificates() {
+                    Some(_) => Some(verifier.peer()?),
+                    None => None,
+                };
+                Ok(Accepted::new(stream, peer, own))
+            }
+            Callers::Unverified(files) => {
+                let (shown, own) = Showable::at(now, &context, files.as_ref())?.to_unverified()?;
+                let nobody = WebPkiClientVerifier::no_client_auth();
+                let config = context.server(nobody, shown, &self.alpn)?;
+                let stream = TlsAcceptor::from(config).accept(io).await;
+                Ok(Accepted::new(stream.map_err(HandshakeError::from_io)?, None, own))
+            }
+        }
+    }
+
+    async fn accept_verified<IO>(
+        &self,
+        io: IO,
+        context: &Context,
+        now: SystemTime,
+    ) -> Result<Accepted<IO>, HandshakeError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
         let own = context.own_at(now)?;
         let verifier = context.verifier(Expect::Any, now);
-        let config = context.server(own, &verifier, &self.alpn)?;
+        let config = context.server(Arc::clone(&verifier) as _, own.shown(), &self.alpn)?;
         let stream = match TlsAcceptor::from(config).accept(io).await {
             Ok(stream) => stream,
             Err(error) => return Err(verifier.explain(error)),
         };
-        let peer = verifier.peer()?;
+        let peer = Some(verifier.peer()?);
+        Ok(Accepted::new(stream, peer, Presented::Svid(context.terms(own))))
+    }
+}
+
+/// What we can present at one moment: only what is valid then.
+struct Showable<'a> {
+    svid: Option<(&'a Own, &'a Context)>,
+    files: Option<Arc<Certificate>>,
+}
+
+type Shown = (Arc<dyn ResolvesServerCert>, Presented);
+
+impl<'a> Showable<'a> {
+    /// With nothing to present, nothing needs to be read.
+    fn at(
+        now: SystemTime,
+        context: &'a Context,
+        files: Option<&Live<Certificate>>,
+    ) -> Result<Self, HandshakeError> {
+        let files = files.map(Live::snapshot).filter(|files| now < files.not_after);
+        match context.own_at(now) {
+            Ok(own) => Ok(Self { svid: Some((own, context)), files }),
+            Err(_) if files.is_some() => Ok(Self { svid: None, files }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// By the name that the caller asks for.
+    fn to_any(&self, name: Option<&str>) -> Result<Shown, HandshakeError> {
+        let asked = self.files.as_ref().filter(|files| name.is_some_and(|name| files.names(name)));
+        asked
+            .map(|files| from_files(files))
+            .or_else(|| self.svid.map(as_svid))
+            .or_else(|| self.files.as_ref().map(|files| from_files(files)))
+            .ok_or(HandshakeError::NoIdentity)
+    }
+
+    fn to_unverified(&self) -> Result<Shown, HandshakeError> {
+        let files = self.files.as_ref().map(|files| from_files(files));
+        files.or_else(|| self.svid.map(as_svid)).ok_or(HandshakeError::NoIdentity)
+    }
+}
+
+fn as_svid((own, context): (&Own, &Context)) -> Shown {
+    (own.shown(), Presented::Svid(context.terms(own)))
+}
+
+fn from_files(files: &Certificate) -> Shown {
+    let Certificate { not_before, not_after, .. } = *files;
+    (files.shown(), Presented::Files { not_before, not_after })
+}
+
+/// Reads as far as the name that the client asks for. All that follows is by one certificate, even
+/// if the client asks for another name in a second hello.
+async fn hello<IO>(io: IO) -> Result<StartHandshake<IO>, HandshakeError>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), io).await;
+    hello.map_err(HandshakeError::from_io)
+}
+
+impl<IO> Accepted<IO> {
+    fn new(stream: TlsStream<IO>, peer: Option<Peer>, own: Presented) -> Self {
         let alpn = Alpn::negotiated(stream.get_ref().1.alpn_protocol());
-        Ok(Accepted { stream, peer, alpn, own: context.terms(own) })
+        Self { stream, peer, alpn, own }
     }
 }
 

@@ -28,6 +28,8 @@ use super::trust::{Chain, Trust};
 pub(super) enum Expect {
     /// Anyone whose trust domain vouches for them; policy decides what they may.
     Any,
+    /// As above, and whoever shows no certificate at all. Only for servers.
+    AnyIfShown,
     /// These and nobody else. An empty list is nobody.
     OneOf(Arc<[SpiffeId]>),
 }
@@ -109,7 +111,7 @@ impl Verifier {
             Expect::OneOf(ids) if !ids.contains(&leaf.id) => {
                 Err(Refusal::Unexpected { presented: leaf.id })
             }
-            Expect::OneOf(_) | Expect::Any => Ok(leaf),
+            Expect::OneOf(_) | Expect::Any | Expect::AnyIfShown => Ok(leaf),
         }
     }
 
@@ -136,8 +138,9 @@ impl Verifier {
 }
 
 impl ClientCertVerifier for Verifier {
+    /// Whoever shows a certificate is judged by it, mandatory or not.
     fn client_auth_mandatory(&self) -> bool {
-        true
+        !matches!(self.terms.expect, Expect::AnyIfShown)
     }
 
     /// None: names of authorities would tell strangers whom we federate with.

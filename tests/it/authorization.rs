@@ -2,6 +2,7 @@
 //! application alone.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use http::header::WWW_AUTHENTICATE;
 use serde_json::{Value, json};
@@ -10,8 +11,10 @@ use sidegate::authz::Reason;
 use crate::world::World;
 use crate::world::audit::Line;
 use crate::world::client::{Http, Reply, get, post, with_headers};
+use crate::world::more::{chat, ends};
 use crate::world::spec::Spec;
-use crate::world::wait::holds;
+use crate::world::tokens::{claims, get_with};
+use crate::world::wait::{holds, until};
 
 const SHOP: &str = "spiffe://example.org/prod/shop";
 const REQUEST_LAYER: &str = r#"package sidegate.request
@@ -91,11 +94,104 @@ fn every_reason_has_its_test() {
                 a_caller_without_the_scope_is_refused_and_told_which_it_needs
             }
             Reason::PolicyDenied => an_identity_that_the_policy_denies_is_refused_on_every_route,
+            Reason::Revoked => a_revoked_identity_is_refused,
+            Reason::TokenExpired => a_caller_whose_token_has_run_out_is_refused,
             Reason::PolicyError => a_policy_that_answers_rubbish_lets_nobody_in,
         }
     };
     let tests: BTreeSet<_> = Reason::ALL.iter().map(|reason| tests(*reason) as usize).collect();
     assert_eq!(tests.len(), Reason::ALL.len(), "two reasons share a test");
+}
+
+/// As an operator does it: in a file of its own, beside the rest of the data.
+fn revoke(world: &mut World, revocations: Value) {
+    let policy = world.policy("orders");
+    std::fs::create_dir_all(policy.file("revocations")).unwrap();
+    policy.write("revocations/data.json", &revocations.to_string());
+}
+
+#[tokio::test]
+async fn a_revoked_identity_is_refused() {
+    let mut world = shop_and_orders(|it| it.scopes(["*:*"])).await;
+    let mut connection = world.as_peer(SHOP, "orders").http1().await;
+    allowed(&mut connection, "/orders/7").await;
+    let serial = world.audit("orders").only("allowed").await.source.serial.unwrap();
+
+    for (number, (revocations, told)) in (1..).zip([
+        (
+            json!({"spiffe_ids": [SHOP]}),
+            "revoked by `spiffe_ids`: `spiffe://example.org/prod/shop`",
+        ),
+        (json!({"spiffe_ids": ["spiffe://example.org/prod/*"]}), "`spiffe://example.org/prod/*`"),
+        (json!({"subjects": [SHOP]}), "revoked by `subjects`"),
+        (json!({"serials": [serial.to_uppercase()]}), "revoked by `serials`"),
+    ]) {
+        world.repoliced("orders", |it| revoke(it, revocations)).await;
+        for path in ["/orders/7", "/nowhere"] {
+            let reply = connection.get(path).await;
+            assert_eq!(reply.refusal(), (403, "revoked".to_owned()), "{told}");
+            assert_eq!(reply.header("www-authenticate"), None);
+        }
+        let line = world.audit("orders").nth("revoked", 2 * number).await;
+        assert!(detail(&line).contains(told), "{told}: {line:?}");
+        assert_eq!((line.source.spiffe_id.as_deref(), line.route.as_deref()), (Some(SHOP), None));
+    }
+    assert_eq!(world.app("orders").requests(), 1);
+
+    let others = json!({"spiffe_ids": ["spiffe://example.org/prod/sho"], "serials": ["1"]});
+    world.repoliced("orders", |it| revoke(it, others)).await;
+    allowed(&mut connection, "/orders/7").await;
+}
+
+#[tokio::test]
+async fn an_open_stream_is_cut_when_its_certificate_is_revoked() {
+    let mut world = orders_and(|it| it.scopes(["ledger:write"]), |it| it.tcp("ledger:write")).await;
+    let mut stream = world.as_tcp_peer(SHOP, "orders").stream().await;
+    chat(&mut stream, "before").await;
+    let serial = world.audit("orders").only("allowed").await.source.serial.unwrap();
+    let mut other = world.as_tcp_peer(SHOP, "orders").stream().await;
+    chat(&mut other, "before").await;
+
+    revoke(&mut world, json!({ "serials": [serial] }));
+    ends(&mut stream).await;
+
+    assert_eq!(detail(&world.audit("orders").only("revoked").await), "revoked by `serials`");
+    chat(&mut other, "the same workload by another certificate").await;
+}
+
+#[tokio::test]
+async fn revocations_that_could_never_match_leave_the_policy_as_it_was() {
+    let mut world = shop_and_orders(|it| it.scopes(["orders:read"])).await;
+    world.repoliced("orders", |it| revoke(it, json!({"spiffe_ids": [SHOP]}))).await;
+    let mut connection = world.as_peer(SHOP, "orders").http1().await;
+    assert_eq!(connection.get("/orders/7").await.refusal(), (403, "revoked".to_owned()));
+
+    revoke(&mut world, json!({"spiffe_id": []}));
+    until("the edit to be rejected", async || {
+        let metrics = world.metrics("orders").await;
+        let rejected = metrics.sum("sidegate_policy_reloads_total", &[("result", "rejected")]);
+        (rejected == 1.0).then_some(())
+    })
+    .await;
+    assert_eq!(connection.get("/orders/7").await.refusal(), (403, "revoked".to_owned()));
+}
+
+/// What `authz` makes of such a token is tried there; here it comes over the wire.
+#[tokio::test]
+async fn a_caller_whose_token_has_run_out_is_refused() {
+    let world = World::new()
+        .service("orders", |it| {
+            it.route("GET", "/orders/{id}", "orders:read").accepts(["spiffe", "jwt"])
+        })
+        .start()
+        .await;
+    let token = world.mint(claims("orders", "orders:read"), Duration::from_secs(2));
+    let mut connection = world.without_svid("orders").http1().await;
+    let answer = connection.begin(get_with(&token, "/orders/held-body")).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert!(Reply::read(answer).await.is_err(), "the answer went on without its token");
+    let line = world.audit("orders").only("invalid_token").await;
+    assert!(detail(&line).contains("token"), "{line:?}");
 }
 
 #[tokio::test]

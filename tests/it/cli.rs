@@ -30,32 +30,32 @@ fn sidegate(arguments: &[&str]) -> Command {
 }
 
 /// Runs a command to its end, which has to come by itself.
-fn says(arguments: &[&str]) -> Said {
+pub fn says(arguments: &[&str]) -> Said {
     Program(Some(sidegate(arguments).spawn().unwrap())).ends()
 }
 
 /// What a command printed, and its exit code.
 #[derive(Debug)]
-struct Said {
-    out: String,
-    err: String,
-    code: Option<i32>,
+pub struct Said {
+    pub out: String,
+    pub err: String,
+    pub code: Option<i32>,
 }
 
 /// A command that runs; it does not outlive its test.
-struct Program(Option<Child>);
+pub struct Program(Option<Child>);
 
 impl Program {
-    fn run(config: &Path) -> Self {
+    pub fn run(config: &Path) -> Self {
         Self(Some(sidegate(&["run", "--config", config.to_str().unwrap()]).spawn().unwrap()))
     }
 
-    fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         let id = self.0.as_ref().unwrap().id().to_string();
         assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
     }
 
-    fn ends(mut self) -> Said {
+    pub fn ends(mut self) -> Said {
         let mut child = self.0.take().unwrap();
         let deadline = Instant::now() + LIMIT;
         while child.try_wait().unwrap().is_none() {
@@ -156,7 +156,7 @@ impl Place {
 }
 
 /// Ports that nobody listens on. Held together, so that no two are the same.
-fn free_ports<const N: usize>() -> [SocketAddr; N] {
+pub fn free_ports<const N: usize>() -> [SocketAddr; N] {
     let held: [_; N] =
         std::array::from_fn(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
     held.map(|listener| listener.local_addr().unwrap())

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::world::World;
 use crate::world::client::{Http, request};
+use crate::world::issuer::write_private;
 use crate::world::more::{chat, is_shut_out, whole_chat};
+use crate::world::policy::PolicyFolder;
 use crate::world::side::{self, Metrics};
 use crate::world::stranger::Stranger;
 use crate::world::wait::until;
@@ -77,6 +80,49 @@ async fn a_probe_that_says_no_says_why_and_since_when() {
     assert!(reason["since"].as_str().unwrap().ends_with('Z'), "{body}");
     assert_eq!(side::reasons(health, "/live").await, [""; 0], "a restart would not mend it");
     assert_eq!(side::reasons(health, "/startup").await, [""; 0], "it had started before");
+}
+
+#[tokio::test]
+async fn who_takes_only_tokens_and_has_nothing_to_show_for_itself_is_not_ready() {
+    let world = World::new()
+        .service("orders", |it| {
+            it.route("GET", "/orders/{id}", "orders:read").accepts(["jwt"]).without_certificate()
+        })
+        .start()
+        .await;
+    world.ready("orders").await;
+    world.agent("orders").deny();
+    until("a reason", async || {
+        let reasons = world.not_ready("orders").await;
+        (reasons == ["identity_denied"]).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_takes_only_jwt_svids_is_not_ready_before_the_first_jwt_bundle() {
+    let world = World::new().start().await;
+    let folder = world.hand();
+    world.certify_as("orders.example.com", &folder);
+    write_private(&folder.join("token"), "a-token-of-another-kind");
+    PolicyFolder::new(folder.join("policies"), json!({}));
+    let top = json!({
+        "identity": {"workload_api": "unix:///nowhere/api.sock"},
+        "jwt": {"svid": {"audience": "orders"}},
+        "policy": folder.join("policies"),
+        "inbound": [{
+            "listen": "127.0.0.1:0",
+            "forward_to": "127.0.0.1:9",
+            "accept": ["jwt"],
+            "certificate": {"chain": folder.join("tls.crt"), "key": folder.join("tls.key")},
+            "routes": [{"path": "/**", "methods": ["GET"], "scopes": ["orders:read"]}],
+        }],
+    });
+    let say = json!({"connect_to": "orders.test:9", "present": {"file": folder.join("token")}});
+    let aside = world.aside_in(say, top, &[]);
+    aside.lacks("keys_unavailable").await;
+    let said = aside.says().await;
+    assert_eq!(said["reasons"][0]["message"], "no JWT bundle has been received");
 }
 
 #[tokio::test]

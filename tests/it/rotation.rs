@@ -325,6 +325,27 @@ async fn without_its_agent_a_service_serves_until_its_svid_runs_out_and_no_longe
 }
 
 #[tokio::test]
+async fn a_new_connection_is_served_to_the_last_moments_of_an_svid() {
+    for old in ["orders", "shop"] {
+        let world = shop_and_orders(|it| it).await;
+        world.next_svid(old, || world.agent(old).set_ttl(Duration::from_secs(8))).await;
+        world.agent(old).stop().await;
+        let end = world.svid_not_after(old).await;
+        let mut http1 = world.from("shop").http1("orders").await;
+        let mut http2 = world.from("shop").http2("orders").await;
+        let served = async |connection: &mut Http| {
+            let status = connection.get("/orders/7").await.status();
+            // What is still under way at the end is cut, on a machine with much to do.
+            assert!(status == 200 || SystemTime::now() >= end, "{status} before the end");
+        };
+        while SystemTime::now() + Duration::from_millis(50) < end {
+            served(&mut http1).await;
+            served(&mut http2).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_agent_that_restarts_on_a_new_socket_is_found_again() {
     let world = shop_and_orders(|it| it).await;
     world.agent("orders").stop().await;

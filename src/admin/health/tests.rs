@@ -28,6 +28,7 @@ async fn probes() -> Probes {
     let ready = Arc::new(AtomicBool::new(false));
     let is_ready = Arc::clone(&ready);
     let checks = Checks {
+        notes: Box::new(Vec::new),
         startup: Box::new(Vec::new),
         ready: Box::new(move || {
             let starting = Reason {

@@ -7,9 +7,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use spiffe::SpiffeId;
 
-use super::{GENERATION_MAX, Grants};
+use super::{Caller, GENERATION_MAX, Grants, Who};
 use crate::authz::{Claims, Refusal};
-use crate::policy::{Direction, Local, Policy, Settings, Subject, Workload, load};
+use crate::policy::{Direction, Local, Policy, Settings, Workload, load};
+
+mod tokens;
 
 const DATA: &str = r#"{
     "roles": {
@@ -58,8 +60,7 @@ fn ask_from(
 ) -> Arc<Claims> {
     let id = SpiffeId::new(format!("spiffe://example.org/prod/{service}")).unwrap();
     let uri = id.to_string().into();
-    let caller = || Subject::spiffe(Workload::new(&id));
-    grants.of(policy, uri, &local("billing"), address, now, caller)
+    grants.of(policy, Caller::Peer(&id, &uri), &local("billing"), address, now)
 }
 
 fn once(policy: &Policy) -> Arc<Claims> {
@@ -99,8 +100,8 @@ fn an_answer_that_is_not_sound_leaves_nothing() {
         ),
         (
             "{\"roles\": [], \"scopes\": [\"a:b\"], \"tenant\": \"a\", \"cross_tenant\": true, \
-             \"ttl_seconds\": 3601}",
-            "`cross_tenant` needs `ttl_seconds`",
+             \"ttl_seconds\": 901}",
+            "`cross_tenant` needs `ttl_seconds` of at most 900",
         ),
     ] {
         let claims = once(&granting(grant));
@@ -108,6 +109,24 @@ fn an_answer_that_is_not_sound_leaves_nothing() {
         assert!(message.contains(expected), "{grant}: {message}");
         assert!(claims.scopes().is_empty() && claims.tenant().is_none() && !claims.cross_tenant());
     }
+}
+
+#[test]
+fn a_right_across_tenants_may_live_for_a_quarter_of_an_hour() {
+    let claims = once(&granting(
+        "{\"roles\": [], \"scopes\": [\"a:b\"], \"tenant\": \"ops\", \"cross_tenant\": true, \
+         \"ttl_seconds\": 900}",
+    ));
+    assert!(claims.cross_tenant() && claims.refusal().is_none());
+    assert_eq!(claims.expires(), Some(at(900)));
+}
+
+#[test]
+fn the_limit_of_everybody_narrows_workloads_too() {
+    let policy = policy(&["package sidegate.global\nimport rego.v1\n\
+         grant := {\"roles\": [\"operator\"], \"scopes\": [\"orders:*\"], \"tenant\": \"acme\"}\n\
+         limit := [\"orders:*\", \"jobs:run\"]"]);
+    assert_eq!(once(&policy).scopes().to_string(), "orders:* jobs:run");
 }
 
 #[test]
@@ -156,9 +175,8 @@ fn another_policy_or_another_self_is_asked_anew() {
     assert_eq!(ask(&grants, &one, "orders", at(0)).scopes().to_string(), "a:b");
     assert_eq!(grants.evaluations(), 3);
     let id = SpiffeId::new("spiffe://example.org/prod/orders").unwrap();
-    let caller = || Subject::spiffe(Workload::new(&id));
-    let other = local("other");
-    grants.of(&one, id.to_string().into(), &other, None, at(0), caller);
+    let uri = id.to_string().into();
+    grants.of(&one, Caller::Peer(&id, &uri), &local("other"), None, at(0));
     assert_eq!(grants.evaluations(), 4);
 }
 
@@ -213,7 +231,7 @@ fn the_cache_is_bounded_and_keeps_what_is_in_use() {
     let in_use = ask(&grants, &policy, "orders", at(0));
     let claims = Arc::clone(&in_use);
     for n in 0..3 * GENERATION_MAX {
-        let key = (format!("spiffe://example.org/prod/s{n}").into(), None);
+        let key = (Who::Workload(format!("spiffe://example.org/prod/s{n}").into()), None);
         grants.0.borrow_mut().put(key, &claims);
         if n % 1000 == 0 {
             assert!(Arc::ptr_eq(&ask(&grants, &policy, "orders", at(0)), &in_use));
@@ -242,8 +260,7 @@ fn a_kept_answer_costs_far_less_than_a_new_one() {
         started.elapsed() / rounds
     };
     let ask = |grants: &Grants| {
-        let caller = || Subject::spiffe(Workload::with_uri(&id, Arc::clone(&uri)));
-        drop(grants.of(&policy, Arc::clone(&uri), &local, None, at(0), caller));
+        drop(grants.of(&policy, Caller::Peer(&id, &uri), &local, None, at(0)));
     };
     let kept = time(10_000, &|| ask(&grants));
     let new = time(200, &|| ask(&Grants::new()));

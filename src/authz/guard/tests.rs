@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, HeaderValue, Method};
+use serde_json::json;
 use spiffe::SpiffeId;
 
 use super::Guard;
@@ -14,6 +15,7 @@ use crate::authz::{
     ScopeSet, Target, Tenant,
 };
 use crate::policy::{DenyReason, Direction, Local, Policy, Settings, Subject, Workload, load};
+use crate::token::{Kind, Verified};
 
 const NOW: SystemTime = UNIX_EPOCH;
 
@@ -46,6 +48,7 @@ impl Case {
             is_grpc: false,
             address: None,
             local: &local,
+            serial: None,
             now: NOW,
         };
         guard().judge_http(&self.policy, claims, &routes(), &facts)
@@ -209,23 +212,179 @@ fn what_the_policy_cannot_judge_is_refused() {
 fn a_stream_is_judged_by_its_listener() {
     let scope = Required::Any(vec![Scope::parse("ledger:connect").unwrap()]);
     let route = Arc::new(Route::new("ledger", scope).unwrap());
+    let case = Case::new(None);
     for (rights, expected) in [
         (rights(Some("acme"), "ledger:*"), None),
         (rights(Some("acme"), "*:read"), Some(Reason::InsufficientScope)),
         (rights(Some("other"), "*:*"), Some(Reason::TenantMismatch)),
         (Rights::refused(Refusal::Error(String::new())), Some(Reason::PolicyError)),
     ] {
-        let verdict = guard().judge_tcp(&claims(rights), &route, NOW);
+        let verdict = guard().judge_tcp(&case.policy, &claims(rights), None, &route, NOW);
         assert_eq!(reason(&verdict), expected);
     }
 }
 
 #[test]
 fn reasons_have_codes_of_their_own() {
-    let mut codes: Vec<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
-    codes.dedup();
+    let codes: Vec<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
     assert_eq!(
         codes,
-        ["insufficient_scope", "no_route", "policy_denied", "policy_error", "tenant_mismatch"]
+        [
+            "invalid_token",
+            "revoked",
+            "insufficient_scope",
+            "no_route",
+            "policy_denied",
+            "policy_error",
+            "tenant_mismatch"
+        ]
     );
+}
+
+// Tokens that have run out, and revocations
+
+const FINGERPRINT: &str = "0123456789abcdef0123456789abcdef";
+
+fn token(exp: u64) -> Arc<Verified> {
+    let claims = json!({
+        "sub": "spiffe://example.org/prod/orders", "iss": "https://issuer", "exp": exp,
+        "jti": "job-7", "fingerprint": FINGERPRINT,
+    });
+    Verified::unproven(Kind::Machine, &claims)
+}
+
+fn by_token(rights: Rights, exp: u64) -> Claims {
+    let token = token(exp);
+    let subject = Subject::jwt(Arc::clone(token.subject()), "https://issuer".into());
+    Claims::new(Arc::new(subject), claims::Method::Jwt, NOW, "r1".into(), rights)
+        .with_token(Some(token))
+}
+
+/// The three ways to judge, all of what else would be let in.
+fn judge_all(policy: Policy, claims: &Claims, serial: Option<&str>) -> [Result<(), Denial>; 3] {
+    let case = Case { policy, headers: HeaderMap::new() };
+    let scope = Required::All(vec![Scope::parse("users:read").unwrap()]);
+    let route = Arc::new(Route::new("users", scope).unwrap());
+    let permit = Permit::new(&route, false);
+    let target = Target::parse("/users").unwrap();
+    let local = Local { workload: None, tenant: "acme".into(), direction: Direction::Inbound };
+    let facts = HttpFacts {
+        method: &Method::GET,
+        target: &target,
+        host: "billing",
+        headers: &case.headers,
+        is_grpc: false,
+        address: None,
+        local: &local,
+        serial,
+        now: NOW,
+    };
+    [
+        guard().judge_http(&case.policy, claims, &routes(), &facts).map(drop),
+        guard().judge_tcp(&case.policy, claims, serial, &route, NOW).map(drop),
+        guard().judge_again(&case.policy, claims, serial, &permit, NOW),
+    ]
+}
+
+fn revoking(revocations: &serde_json::Value) -> Policy {
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("global.rego"), "package sidegate.global\ngrant := {}").unwrap();
+    let data = json!({ "revocations": revocations });
+    fs::write(root.path().join("data.json"), data.to_string()).unwrap();
+    load(&Settings { path: root.path().to_owned() }).unwrap()
+}
+
+#[test]
+fn a_token_that_has_run_out_ends_everything_that_it_let_in() {
+    let holds = by_token(rights(Some("acme"), "users:read"), 1);
+    for verdict in judge_all(Case::new(None).policy, &holds, None) {
+        assert_eq!(verdict, Ok(()));
+    }
+    let over = by_token(rights(Some("acme"), "users:read"), 0);
+    for verdict in judge_all(Case::new(None).policy, &over, None) {
+        let denial = verdict.unwrap_err();
+        assert_eq!((denial.reason, denial.reason.code()), (Reason::TokenExpired, "invalid_token"));
+        assert_eq!(
+            (denial.detail.as_str(), denial.route.as_ref()),
+            ("the token has run out", None)
+        );
+        assert_eq!(denial.challenge().unwrap(), "Bearer error=\"invalid_token\"");
+    }
+}
+
+#[test]
+fn a_token_that_has_run_out_is_told_before_anything_else() {
+    let error = Rights::refused(Refusal::Error("broken".to_owned()));
+    for rights in [error, rights(None, ""), rights(Some("other"), "*:*")] {
+        let policy = revoking(&json!({"tokens": ["job-7"]}));
+        for verdict in judge_all(policy, &by_token(rights, 0), None) {
+            assert_eq!(verdict.unwrap_err().reason, Reason::TokenExpired);
+        }
+    }
+}
+
+#[test]
+fn whoever_is_revoked_is_refused_by_each_way_to_name_them() {
+    let workload = || claims(rights(Some("acme"), "*:*"));
+    let robot = || by_token(rights(Some("acme"), "*:*"), 1);
+    let id = "spiffe://example.org/prod/orders";
+    for (revocations, claims, serial, detail) in [
+        (
+            json!({"spiffe_ids": [id]}),
+            workload(),
+            None,
+            "`spiffe_ids`: `spiffe://example.org/prod/o",
+        ),
+        (
+            json!({"spiffe_ids": ["spiffe://example.org/*"]}),
+            workload(),
+            None,
+            "`spiffe://example.org/*`",
+        ),
+        (json!({"subjects": [id]}), workload(), None, "revoked by `subjects`"),
+        (json!({"serials": ["0A:BC"]}), workload(), Some("0abc"), "revoked by `serials`"),
+        (json!({"spiffe_ids": [id]}), robot(), None, "revoked by `spiffe_ids`"),
+        (json!({"subjects": [id]}), robot(), None, "revoked by `subjects`"),
+        (json!({"tokens": ["job-7"]}), robot(), None, "revoked by `tokens`"),
+        (json!({"tokens": [FINGERPRINT.to_uppercase()]}), robot(), None, "revoked by `tokens`"),
+    ] {
+        for verdict in judge_all(revoking(&revocations), &claims, serial) {
+            let denial = verdict.unwrap_err();
+            assert_eq!(denial.reason, Reason::Revoked, "{revocations}");
+            assert!(denial.detail.contains(detail), "{revocations}: {}", denial.detail);
+            assert_eq!((denial.route.as_ref(), denial.challenge()), (None, None));
+        }
+    }
+}
+
+#[test]
+fn revocations_of_others_change_nothing() {
+    let revocations = json!({
+        "spiffe_ids": ["spiffe://example.org/prod/order", "spiffe://example.org/prod/orders/*"],
+        "subjects": ["orders"],
+        "tokens": ["job-70", "fedcba9876543210fedcba9876543210"],
+        "serials": ["0abcd"],
+    });
+    for claims in [claims(rights(Some("acme"), "*:*")), by_token(rights(Some("acme"), "*:*"), 1)] {
+        for verdict in judge_all(revoking(&revocations), &claims, Some("0abc")) {
+            assert_eq!(verdict, Ok(()));
+        }
+    }
+}
+
+#[test]
+fn a_revocation_is_told_before_tenant_and_policy() {
+    let reasons = vec![DenyReason { layer: "global", code: None, message: "blocked".to_owned() }];
+    for rights in [
+        Rights::refused(Refusal::Error("broken".to_owned())),
+        Rights { expires: Some(NOW), ..rights(Some("acme"), "*:*") },
+        rights(None, ""),
+        rights(Some("other"), "*:*"),
+        Rights { refusal: Some(Refusal::Policy(reasons)), ..rights(Some("acme"), "") },
+    ] {
+        let policy = revoking(&json!({"spiffe_ids": ["spiffe://example.org/prod/*"]}));
+        for verdict in judge_all(policy, &claims(rights), None) {
+            assert_eq!(verdict.unwrap_err().reason, Reason::Revoked);
+        }
+    }
 }

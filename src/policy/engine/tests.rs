@@ -6,8 +6,8 @@ use spiffe::SpiffeId;
 
 use crate::policy::source::{Data, Format, Source, Text};
 use crate::policy::{
-    DenyReason, Direction, EvalError, IdentityAnswer, IdentityQuestion, LoadError, Local, Policy,
-    RequestQuestion, Subject, Workload, compile,
+    Ceiling, DenyReason, Direction, EvalError, IdentityAnswer, IdentityQuestion, Limit, LoadError,
+    Local, Policy, RequestQuestion, Subject, Workload, compile,
 };
 
 fn text(name: &str, text: &str) -> Text {
@@ -58,6 +58,11 @@ fn ask(policy: &Policy) -> Result<IdentityAnswer, EvalError> {
         local: &local,
         now: UNIX_EPOCH + Duration::from_secs(3600),
     })
+}
+
+fn ceiling(policy: &Policy, subject: &Subject) -> Result<Ceiling, EvalError> {
+    let local = local();
+    policy.ceiling(&IdentityQuestion { subject, address: None, local: &local, now: UNIX_EPOCH })
 }
 
 fn deny_request(policy: &Policy, path: &str) -> Result<Vec<DenyReason>, EvalError> {
@@ -162,6 +167,73 @@ fn layers_narrow_in_their_order_and_an_empty_one_allows_nothing() {
         answer.limits.iter().map(|it| (it.layer, it.patterns.as_slice())).collect();
     assert_eq!(limits, [("team", &[][..]), ("tenant", &["users:*".to_owned()][..])]);
     assert_eq!(answer.denials.first().map(|it| it.layer), Some("team"));
+}
+
+#[test]
+fn everybody_has_a_limit_that_comes_first() {
+    let policy = policy(&[
+        &format!("{GRANT}{NOTHING}limit := [\"a:*\"] if input.peer.method == \"jwt\""),
+        "package sidegate.team\nlimit := [\"b:*\"]",
+    ])
+    .unwrap();
+    let limits = |limits: &[Limit]| -> Vec<(&str, Vec<String>)> {
+        limits.iter().map(|it| (it.layer, it.patterns.clone())).collect()
+    };
+    let team = ("team", vec!["b:*".to_owned()]);
+    assert_eq!(limits(&ask(&policy).unwrap().limits), [("global", vec![]), team.clone()]);
+    let token = Subject::jwt("robot".into(), "https://issuer".into());
+    let capped = ceiling(&policy, &token).unwrap();
+    assert_eq!(limits(&capped.limits), [("global", vec!["a:*".to_owned()]), team]);
+}
+
+#[test]
+fn a_ceiling_is_what_is_left_without_asking_for_a_grant() {
+    let policy = policy(&[
+        &format!("{GRANT}grant := 1\nlimit := [\"a:b\"]\ndeny contains \"no\" if true"),
+        "package sidegate.tenant\nlimit := {\"a:*\", \"b:*\"}",
+    ])
+    .unwrap();
+    assert!(matches!(ask(&policy), Err(EvalError::Shape { .. })));
+    let ceiling = ceiling(&policy, &subject()).unwrap();
+    assert_eq!(ceiling.limits.len(), 2);
+    assert_eq!(ceiling.denials[0].layer, "global");
+}
+
+#[test]
+fn a_ceiling_that_fails_is_no_ceiling() {
+    let failing = global(&format!("{NOTHING}limit := \"all\"")).unwrap();
+    let error = ceiling(&failing, &subject()).unwrap_err().to_string();
+    assert!(error.starts_with("`data.sidegate.global.limit` answers something else"), "{error}");
+    let undefined = global(&format!("{NOTHING}deny := [] if input.peer.path == 1")).unwrap();
+    assert!(matches!(ceiling(&undefined, &subject()), Err(EvalError::Undefined { .. })));
+}
+
+#[test]
+fn a_token_may_be_told_by_its_issuer_and_subject() {
+    let policy = global(&format!(
+        "{NOTHING}default limit := []\nlimit := [\"a:b\"] if {{\n\tinput.peer.issuer == \"https://issuer\"\n\t\
+         input.peer.subject == \"robot\"\n\tinput.peer.spiffe_id == null\n}}"
+    ))
+    .unwrap();
+    for (subject, issuer, patterns) in [
+        ("robot", "https://issuer", &["a:b".to_owned()][..]),
+        ("robot", "https://other", &[]),
+        ("other", "https://issuer", &[]),
+    ] {
+        let token = Subject::jwt(subject.into(), issuer.into());
+        assert_eq!(ceiling(&policy, &token).unwrap().limits[0].patterns, patterns, "{subject}");
+    }
+}
+
+#[test]
+fn revocations_come_with_the_policy() {
+    let data = r#"{"revocations": {"subjects": ["robot"]}}"#;
+    let policy = compile(source(&[&format!("{GRANT}{NOTHING}")], data)).unwrap();
+    assert!(policy.revocations().subject("robot") && !policy.revocations().subject("other"));
+    assert!(global(NOTHING).unwrap().revocations().is_empty());
+    let data = r#"{"revocations": {"subject": []}}"#;
+    let error = compile(source(&[&format!("{GRANT}{NOTHING}")], data)).unwrap_err();
+    assert!(error.to_string().starts_with("data: `revocations` has only "), "{error}");
 }
 
 #[test]
@@ -276,5 +348,32 @@ fn broken_data_and_roles_are_named() {
     ] {
         let error = compile(source(&[&format!("{GRANT}{NOTHING}")], data)).unwrap_err();
         assert!(error.to_string().starts_with(expected), "{data}: {error}");
+    }
+}
+
+#[test]
+fn a_package_in_two_files_is_one_package() {
+    let (one, two) = (
+        format!(
+            "{GRANT}grant := {{\"roles\": [], \"scopes\": [], \"tenant\": \"acme\"}} if ours\nours if input.peer.service == \"orders\"\ndeny contains \"a\" if ours"
+        ),
+        format!(
+            "{GRANT}default limit := []\nlimit := [\"a:b\"] if ours\ndeny contains \"b\" if helper\nhelper if grant.tenant == \"acme\""
+        ),
+    );
+    let tenant = "package sidegate.tenant\nimport rego.v1\nimport data.sidegate.global\nlimit := [t] if { t := data.sidegate.global.grant.tenant }\n\
+                  deny contains \"c\" if data.sidegate.global.grant.tenant == \"acme\"\n\
+                  deny contains \"d\" if global.grant.tenant == \"acme\"\n\
+                  deny contains \"e\" if \"a\" in global.deny\n\
+                  deny contains \"f\" if global.helper";
+    for modules in [[&one, &two], [&two, &one]] {
+        for modules in [[modules[0], modules[1], tenant], [tenant, modules[0], modules[1]]] {
+            let answer = ask(&policy(&modules).unwrap()).unwrap();
+            let mut denials: Vec<_> = answer.denials.iter().map(|it| it.message.as_str()).collect();
+            denials.sort_unstable();
+            assert_eq!(denials, ["a", "b", "c", "d", "e", "f"]);
+            assert_eq!(answer.limits[0].patterns, ["a:b"]);
+            assert_eq!(answer.limits[1].patterns, ["acme"]);
+        }
     }
 }

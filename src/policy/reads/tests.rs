@@ -113,7 +113,8 @@ fn a_misspelled_answer_is_refused() {
         ),
         ("package sidegate.team\nlimits := []", "did you mean `data.sidegate.team.limit`?"),
         ("package sidegte.team\nlimit := []", "did you mean `data.sidegate.team.limit`?"),
-        ("package sidegate.global\nlimit := []", "`data.sidegate.global.limit` is neither"),
+        ("package sidegate.global\nlimits := []", "did you mean `data.sidegate.global.limit`?"),
+        ("package sidegate.request\nlimit := []", "`data.sidegate.request.limit` is neither"),
         ("package sidegate\nx := 1", "`data.sidegate.x` is neither"),
     ] {
         let found = findings(&["package sidegate.global\ngrant := 1", module]);
@@ -121,6 +122,30 @@ fn a_misspelled_answer_is_refused() {
         assert_eq!(found.len(), 1, "{module}: {found:?}");
         assert!(found[0].contains(expected), "{module}: {found:?}");
     }
+}
+
+#[test]
+fn a_rule_that_would_revoke_nothing_is_refused() {
+    for module in ["package revocations\ntokens := []", "package revocations.tokens\nx := 1"] {
+        let found = problems(&findings(&["package sidegate.global\ngrant := 1", module]));
+        assert_eq!(found.len(), 1, "{module}: {found:?}");
+        assert!(found[0].contains("`data.revocations` stands in data files"), "{found:?}");
+    }
+}
+
+#[test]
+fn what_the_limit_of_everybody_reads_counts_like_any_other() {
+    for (module, reads) in [
+        ("limit := [\"a:b\"] if input.time.hour > 3", Reads { time: true, address: false }),
+        ("limit := [\"a:b\"] if input.peer.address", Reads { time: false, address: true }),
+        ("limit := most\nmost := [\"a:b\"] if input.peer.method == \"jwt\"", Reads::default()),
+    ] {
+        let found = deny(module);
+        assert_eq!(problems(&found), Vec::<String>::new(), "{module}");
+        assert_eq!(found.identity_reads, reads, "{module}");
+    }
+    let found = problems(&deny("limit := [\"a:b\"] if input.request.path == \"/\""));
+    assert!(found[0].contains("`input.request` exists only for"), "{found:?}");
 }
 
 #[test]

@@ -116,3 +116,19 @@ fn what_is_too_much_or_unreadable_is_named() {
     }
     assert!(matches!(read(path), Err(LoadError::TooMany { .. })));
 }
+
+#[test]
+fn a_file_that_looks_like_revocations_but_is_not_read_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path();
+    fs::write(path.join("p.rego"), "package a").unwrap();
+    for name in ["revocations.json", "revocations.yaml", "revocations.yml"] {
+        fs::write(path.join(name), "{}").unwrap();
+        let error = read(path).unwrap_err().to_string();
+        assert_eq!(error, format!("{name}: is not read: write `revocations/data.json`"));
+        fs::remove_file(path.join(name)).unwrap();
+    }
+    fs::create_dir(path.join("revocations")).unwrap();
+    fs::write(path.join("revocations/data.json"), "{}").unwrap();
+    assert_eq!(read(path).unwrap().data[0].mount, ["revocations"]);
+}

@@ -1,6 +1,7 @@
 //! What one audit line says. It borrows everything, and holds no token, key or body.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::{Serialize, Serializer};
@@ -45,6 +46,9 @@ pub struct Record<'a> {
     /// What the caller holds, with spaces between.
     #[serde(serialize_with = "maybe_text")]
     pub held_scopes: Option<&'a str>,
+    /// By name, for whoever reads the log: what authorizes is a scope (AZ-2).
+    #[serde(serialize_with = "texts")]
+    pub roles: &'a [Arc<str>],
     #[serde(serialize_with = "maybe_text")]
     pub method: Option<&'a str>,
     /// Normalised, without the query: queries carry secrets.
@@ -61,9 +65,17 @@ pub struct Source<'a> {
     pub spiffe_id: Option<&'a str>,
     #[serde(serialize_with = "maybe_text")]
     pub trust_domain: Option<&'a str>,
-    /// How it was proven: `spiffe`, `jwt`, `none`, …
+    /// How it was proven: `spiffe`, `jwt` or `jwt-svid`.
     #[serde(serialize_with = "maybe_text")]
     pub method: Option<&'a str>,
+    /// Whom a machine token names, and who issued it.
+    #[serde(serialize_with = "maybe_text")]
+    pub subject: Option<&'a str>,
+    #[serde(serialize_with = "maybe_text")]
+    pub issuer: Option<&'a str>,
+    /// The token's fingerprint, by which it can be revoked. Never the token.
+    #[serde(serialize_with = "maybe_text")]
+    pub token: Option<&'a str>,
     #[serde(serialize_with = "maybe_text")]
     pub address: Option<&'a str>,
     /// Of the leaf certificate, in hex.
@@ -120,6 +132,10 @@ fn maybe_text<S: Serializer>(value: &Option<&str>, serializer: S) -> Result<S::O
         Some(value) => text(value, serializer),
         None => serializer.serialize_none(),
     }
+}
+
+fn texts<S: Serializer>(values: &[Arc<str>], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(values.iter().map(|value| &**value))
 }
 
 fn timestamp<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {

@@ -27,6 +27,7 @@ impl Collector for Collect {
         totals.upstreams(out)?;
         totals.audit(out)?;
         totals.control(out, &self.0.control)?;
+        self.0.control.told().iter().try_for_each(|told| told.write(out))?;
         totals.process(out)
     }
 }
@@ -70,6 +71,14 @@ impl Totals<'_> {
             "Time to decide on a request.",
             DECISION,
             |it| &it.decision_duration,
+        )?;
+        let across = self.by_listener(|place| {
+            self.total(place, |listener| listener.cross_tenant.load(Ordering::Relaxed))
+        });
+        out.counter(
+            "sidegate_cross_tenant_uses",
+            "Requests let in by a right to reach into another tenant.",
+            &across,
         )?;
         let hits = self.sum(|worker| &worker.grant_hits);
         out.counter(

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::told::Told;
+
 /// Set from anywhere, at any time.
 #[derive(Debug)]
 pub struct Control {
@@ -16,6 +18,7 @@ pub struct Control {
     reloads_loaded: AtomicU64,
     reloads_rejected: AtomicU64,
     policy_revision: Mutex<Option<String>>,
+    told: Mutex<Vec<Told>>,
 }
 
 impl Control {
@@ -29,6 +32,7 @@ impl Control {
             reloads_loaded: AtomicU64::new(0),
             reloads_rejected: AtomicU64::new(0),
             policy_revision: Mutex::new(None),
+            told: Mutex::default(),
         }
     }
 
@@ -64,6 +68,15 @@ impl Control {
         if current.as_deref() != Some(revision) {
             *current = Some(revision.to_owned());
         }
+    }
+
+    /// Metrics in place of those told before.
+    pub fn tell(&self, told: Vec<Told>) {
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = told;
+    }
+
+    pub(super) fn told(&self) -> Vec<Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn is_agent_state(&self, place: usize) -> bool {

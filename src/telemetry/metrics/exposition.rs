@@ -49,6 +49,36 @@ impl Exposition<'_> {
         Ok(())
     }
 
+    /// Like [`Self::gauge`], with as many labels as there are.
+    pub(super) fn gauges(
+        &mut self,
+        name: &str,
+        help: &str,
+        series: &[(Vec<Pair<'_>>, u64)],
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (labels, value) in series {
+            metric.encode_family(&labels.as_slice())?.encode_gauge(value)?;
+        }
+        Ok(())
+    }
+
+    /// Like [`Self::counter`], with as many labels as there are.
+    pub(super) fn counters(
+        &mut self,
+        name: &str,
+        help: &str,
+        series: &[(Vec<Pair<'_>>, u64)],
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, total) in series {
+            let labels = labels.as_slice();
+            let mut family = metric.encode_family(&labels)?;
+            family.encode_counter::<NoLabelSet, _, u64>(total, None)?;
+        }
+        Ok(())
+    }
+
     pub(super) fn info(&mut self, name: &str, help: &str, labels: [Pair<'_>; 1]) -> fmt::Result {
         self.0.encode_descriptor(name, help, None, MetricType::Info)?.encode_info(&labels)
     }

@@ -5,12 +5,14 @@
 
 mod histogram;
 mod worker;
+mod exposition;
+mod told;
 mod control;
 mod process;
-mod exposition;
 mod collect;
 
 pub use control::Control;
+pub use told::{Kind, Told};
 pub use worker::{ConnectionResult, Flow, OpenConnection, UpstreamResult, WorkerMetrics};
 
 use std::fmt;

@@ -22,6 +22,7 @@ pub struct WorkerMetrics {
 pub(super) struct Listener {
     /// By outcome, and one more for `other`.
     pub(super) requests: Box<[AtomicU64]>,
+    pub(super) cross_tenant: AtomicU64,
     pub(super) request_duration: Histogram,
     pub(super) decision_duration: Histogram,
     pub(super) connections: [AtomicU64; ConnectionResult::ALL.len()],
@@ -122,6 +123,13 @@ impl WorkerMetrics {
         }
     }
 
+    /// A right to reach into another tenant was used.
+    pub fn cross_tenant(&self, listener: usize) {
+        if let Some(listener) = self.listeners.get(listener) {
+            listener.cross_tenant.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// How long it took to decide.
     pub fn decision(&self, listener: usize, took: Duration) {
         if let Some(listener) = self.listeners.get(listener) {
@@ -190,6 +198,7 @@ impl Listener {
     fn new(labels: &Labels) -> Self {
         Self {
             requests: zeros(labels.outcomes.len() + 1),
+            cross_tenant: AtomicU64::new(0),
             request_duration: Histogram::new(REQUEST),
             decision_duration: Histogram::new(DECISION),
             connections: Default::default(),

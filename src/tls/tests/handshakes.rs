@@ -13,7 +13,9 @@ use super::world::{
     THEM, US, World, any_name, id, meet, pair, pipe, rude_client, rude_client_with, rude_server,
     shake, soon,
 };
-use crate::tls::{Acceptor, Alpn, Connector, HandshakeError, Settings, SvidError, peer_alert};
+use crate::tls::{
+    Acceptor, Alpn, Callers, Connector, HandshakeError, Presented, Settings, SvidError, peer_alert,
+};
 
 #[tokio::test]
 async fn both_sides_learn_who_the_other_is_and_on_what_terms() {
@@ -21,14 +23,17 @@ async fn both_sides_learn_who_the_other_is_and_on_what_terms() {
     let (acceptor, connector) = pair(&world.ours(), &[]);
     let (accepted, connected) = shake(&acceptor, &connector).await;
     let (mut accepted, mut connected) = (accepted.unwrap(), connected.unwrap());
-    for (peer, own) in [(&accepted.peer, &accepted.own), (&connected.peer, &connected.own)] {
+    let Presented::Svid(accepted_own) = &accepted.own else { panic!("not by SVID") };
+    for (peer, own) in
+        [(accepted.peer.as_ref().unwrap(), accepted_own), (&connected.peer, &connected.own)]
+    {
         assert_eq!((peer.uri(), peer.id()), (US, &id(US)));
         assert_eq!(peer.serial(), "abcd");
         assert_eq!((peer.not_before(), peer.not_after()), (at(-HOUR), at(HOUR)));
         assert_eq!((own.generation, &own.id, own.not_after), (1, &id(US), at(HOUR)));
     }
-    assert_eq!(accepted.peer.leaf_sha256(), connected.peer.leaf_sha256());
-    assert_ne!(accepted.peer.leaf_sha256(), &[0; 32]);
+    assert_eq!(accepted.peer.as_ref().unwrap().leaf_sha256(), connected.peer.leaf_sha256());
+    assert_ne!(accepted.peer.as_ref().unwrap().leaf_sha256(), &[0; 32]);
     connected.stream.write_all(b"hello").await.unwrap();
     let mut hello = [0; 5];
     accepted.stream.read_exact(&mut hello).await.unwrap();
@@ -55,7 +60,7 @@ async fn every_handshake_is_a_full_one() {
     let world = World::new();
     for allow_tls12 in [false, true] {
         let ours = world.ours_with(world.bundles(), Settings { allow_tls12 });
-        let acceptor = Acceptor::new(ours.clone(), &[]);
+        let acceptor = Acceptor::new(ours.clone(), &[], Callers::Verified);
         let shown = world.root.issue(&Draft::leaf(THEM));
         let versions = if allow_tls12 { &[&TLS12][..] } else { rustls::ALL_VERSIONS };
         // One configuration, so that the client could resume if we let it.
@@ -73,7 +78,10 @@ async fn every_handshake_is_a_full_one() {
             let server = async {
                 let mut accepted = acceptor.accept(near, now()).await.unwrap();
                 let kind = accepted.stream.get_ref().1.handshake_kind();
-                assert_eq!((kind, accepted.peer.uri()), (Some(HandshakeKind::Full), THEM));
+                assert_eq!(
+                    (kind, accepted.peer.as_ref().unwrap().uri()),
+                    (Some(HandshakeKind::Full), THEM)
+                );
                 accepted.stream.write_all(b"!").await.unwrap();
                 accepted.stream.flush().await.unwrap();
             };
@@ -128,14 +136,16 @@ async fn tls_1_2_is_spoken_only_when_allowed() {
     let shown = world.root.issue(&Draft::leaf(THEM));
     for allow_tls12 in [false, true] {
         let ours = world.ours_with(world.bundles(), Settings { allow_tls12 });
-        let acceptor = Acceptor::new(ours, &[]);
+        let acceptor = Acceptor::new(ours, &[], Callers::Verified);
         let connector = TlsConnector::from(Arc::new(rude_client_with(Some(&shown), &[&TLS12])));
         let (near, far) = pipe();
         let (accepted, connected) =
             tokio::join!(acceptor.accept(near, now()), connector.connect(any_name(), far));
         assert_eq!(connected.is_ok(), allow_tls12);
         match accepted {
-            Ok(accepted) => assert_eq!((accepted.peer.uri(), allow_tls12), (THEM, true)),
+            Ok(accepted) => {
+                assert_eq!((accepted.peer.as_ref().unwrap().uri(), allow_tls12), (THEM, true))
+            }
             Err(refusal) => assert_eq!((refusal.code(), allow_tls12), ("incompatible", false)),
         }
     }
@@ -144,7 +154,7 @@ async fn tls_1_2_is_spoken_only_when_allowed() {
 #[tokio::test]
 async fn a_client_without_certificate_is_refused() {
     let world = World::new();
-    let acceptor = Acceptor::new(world.ours(), &[]);
+    let acceptor = Acceptor::new(world.ours(), &[], Callers::Verified);
     let (near, far) = pipe();
     let client = async {
         let connector = TlsConnector::from(Arc::new(rude_client(None)));
@@ -224,7 +234,7 @@ async fn a_client_hears_of_its_refusal_with_the_first_read() {
     // Each side has its own idea of example.org; only the client's covers the server.
     let mut bundles = elsewhere.bundles();
     bundles.insert(super::world::domain("example.org"), world.root.chain.clone());
-    let acceptor = Acceptor::new(world.ours(), &[]);
+    let acceptor = Acceptor::new(world.ours(), &[], Callers::Verified);
     let connector =
         Connector::new(elsewhere.ours_with(bundles, Settings::default()), &[], vec![id(US)]);
     let (accepted, connected) = shake(&acceptor, &connector).await;
@@ -264,7 +274,7 @@ async fn the_application_protocol_is_the_servers_choice_among_the_clients() {
         (&[HTTP1], &[HTTP2], None),
     ];
     for (offered, wanted, agreed) in cases {
-        let acceptor = Acceptor::new(ours.clone(), offered);
+        let acceptor = Acceptor::new(ours.clone(), offered, Callers::Verified);
         let connector = Connector::new(ours.clone(), wanted, vec![id(US)]);
         let (accepted, connected) = shake(&acceptor, &connector).await;
         match agreed {

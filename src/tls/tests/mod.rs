@@ -9,6 +9,10 @@ mod chains;
 mod handshakes;
 mod rotation;
 mod hostile;
+mod named;
+mod roots;
+mod certificate;
+mod callers;
 
 use testkit::Issued;
 use world::World;

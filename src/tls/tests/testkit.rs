@@ -5,6 +5,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use rcgen::{KeyPair, PublicKeyData, SigningKey};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -38,6 +39,7 @@ pub fn at(seconds: i64) -> SystemTime {
 pub enum Name {
     Uri(Vec<u8>),
     Dns(&'static str),
+    Ip([u8; 4]),
     /// A URI with the constructed bit set: parsers differ about it.
     ConstructedUri(&'static str),
 }
@@ -88,6 +90,16 @@ impl Draft {
         }
     }
 
+    /// Of a web server: no SPIFFE ID.
+    pub fn server(names: &[Name]) -> Self {
+        Self {
+            subject: "server",
+            san: Some((false, names.to_vec())),
+            purposes: Some(vec![SERVER_AUTH]),
+            ..Self::leaf("")
+        }
+    }
+
     pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
         change(&mut self);
         self
@@ -122,6 +134,7 @@ impl Name {
         match self {
             Self::Uri(bytes) => tlv(0x86, bytes),
             Self::Dns(name) => tlv(0x82, name.as_bytes()),
+            Self::Ip(octets) => tlv(0x87, octets),
             Self::ConstructedUri(name) => tlv(0xa6, name.as_bytes()),
         }
     }
@@ -159,6 +172,22 @@ impl Issued {
     pub fn key_der(&self) -> PrivateKeyDer<'static> {
         PrivatePkcs8KeyDer::from(self.key.serialize_der()).into()
     }
+
+    pub fn key_pem(&self) -> String {
+        self.key.serialize_pem()
+    }
+
+    pub fn chain_pem(&self) -> String {
+        self.chain.iter().map(|der| pem(der)).collect()
+    }
+}
+
+fn pem(der: &[u8]) -> String {
+    let text = BASE64_STANDARD.encode(der);
+    let lines: Vec<&str> =
+        text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    let text = lines.join("\n");
+    format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
 }
 
 fn certificate(

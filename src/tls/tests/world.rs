@@ -1,6 +1,7 @@
 //! Two trust domains, ourselves, and strangers who present what they like.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,21 +19,26 @@ use tokio::io::{AsyncReadExt, DuplexStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::testkit::{Draft, HOUR, Issued, at, now};
+use crate::files::SecretFile;
 use crate::identity::{Identity, Material, Svid, TrustBundles};
 use crate::live::{Live, Publisher, live};
+use crate::secret::Secret;
+use crate::tls::certificate::{CertificateFiles, Followed, OnDisk};
 use crate::tls::{
-    Accepted, Acceptor, Alpn, Connected, Connector, Context, HandshakeError, Peer, Settings,
-    contexts,
+    Accepted, Acceptor, Alpn, Callers, Connected, Connector, Context, HandshakeError, Peer, Roots,
+    Settings, contexts, roots,
 };
 
 pub const US: &str = "spiffe://example.org/prod/us";
 pub const THEM: &str = "spiffe://example.org/prod/them";
 pub const PARTNER: &str = "spiffe://partner.example/prod/partner";
 
-/// Both roots have the same subject name: only keys tell them apart.
+/// All roots have the same subject name: only keys tell them apart.
 pub struct World {
     pub root: Issued,
     pub partner: Issued,
+    /// Of web servers. In no trust bundle.
+    pub web: Issued,
 }
 
 impl World {
@@ -40,6 +46,7 @@ impl World {
         Self {
             root: Issued::root(&Draft::authority("spiffe://example.org", "root")),
             partner: Issued::root(&Draft::authority("spiffe://partner.example", "root")),
+            web: Issued::root(&Draft::authority("", "root").with(|draft| draft.san = None)),
         }
     }
 
@@ -53,6 +60,11 @@ impl World {
     pub fn material(&self, generation: u64, bundles: TrustBundles) -> Material {
         let svid = Some(Arc::new(svid(US, &self.root.issue(&Draft::leaf(US)))));
         Material { generation, svid, bundles: Arc::new(bundles) }
+    }
+
+    pub fn roots(&self) -> Live<Roots> {
+        let pem = self.web.chain_pem().into_bytes();
+        roots::Followed::start(Path::new("web.pem"), pem).unwrap().roots.live()
     }
 
     /// What we make of this world.
@@ -83,9 +95,22 @@ pub fn svid(name: &str, issued: &Issued) -> Svid {
     }
 }
 
+/// What is in the files of a certificate.
+pub fn on_disk(chain: &Issued, key: &Issued) -> OnDisk {
+    OnDisk { chain: chain.chain_pem().into_bytes(), key: Secret::new(key.key_pem()) }
+}
+
+/// A certificate from files, without the files.
+pub fn followed(issued: &Issued) -> Followed {
+    let key = SecretFile { path: "tls.key".into(), danger_readable_by_others: false };
+    let files = CertificateFiles { chain: "tls.crt".into(), key };
+    Followed::start(files, on_disk(issued, issued), now()).unwrap()
+}
+
 pub fn identity(material: Material) -> (Publisher<Material>, Identity) {
     let (publisher, material) = live(material);
-    (publisher, Identity { material, ..Identity::absent() })
+    let identity = Identity { material, ..Identity::absent() };
+    (publisher, identity)
 }
 
 /// Nothing here waits for anything but the other side: what takes longer never ends.
@@ -111,7 +136,7 @@ pub async fn meet(ours: &Live<Context>, stranger: &Issued, expect: &[&str]) -> [
 
 async fn called_by(ours: &Live<Context>, stranger: &Issued) -> Outcome {
     let (near, far) = pipe();
-    let acceptor = Acceptor::new(ours.clone(), &[]);
+    let acceptor = Acceptor::new(ours.clone(), &[], Callers::Verified);
     let theirs = async {
         let connector = TlsConnector::from(Arc::new(rude_client(Some(stranger))));
         let mut stream = match connector.connect(any_name(), far).await {
@@ -132,7 +157,7 @@ async fn greet(
     let mut accepted = accept.await?;
     tokio::io::AsyncWriteExt::write_all(&mut accepted.stream, b"!").await.unwrap();
     tokio::io::AsyncWriteExt::flush(&mut accepted.stream).await.unwrap();
-    Ok(accepted.peer)
+    Ok(accepted.peer.unwrap())
 }
 
 async fn call(ours: &Live<Context>, stranger: &Issued, expect: &[&str]) -> Outcome {
@@ -158,7 +183,10 @@ pub async fn shake(
 }
 
 pub fn pair(ours: &Live<Context>, alpn: &[Alpn]) -> (Acceptor, Connector) {
-    (Acceptor::new(ours.clone(), alpn), Connector::new(ours.clone(), alpn, vec![id(US)]))
+    (
+        Acceptor::new(ours.clone(), alpn, Callers::Verified),
+        Connector::new(ours.clone(), alpn, vec![id(US)]),
+    )
 }
 
 /// A client that accepts any server and presents what it is told to.
@@ -188,6 +216,18 @@ pub fn rude_server(shown: &Issued) -> ServerConfig {
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_client_cert_verifier(Arc::new(Anyone))
+        .with_cert_resolver(Arc::new(resolver(shown)))
+}
+
+/// A server as there are many: it asks nobody for a certificate, and hands out tickets.
+pub fn web_server(
+    shown: &Issued,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> ServerConfig {
+    ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_no_client_auth()
         .with_cert_resolver(Arc::new(resolver(shown)))
 }
 

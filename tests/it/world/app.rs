@@ -167,6 +167,11 @@ impl App {
         self.0.given.load(Ordering::SeqCst)
     }
 
+    /// All requests that it has seen, in words.
+    pub fn all_seen(&self) -> Vec<u8> {
+        format!("{:?}", self.0.seen.lock().unwrap()).into_bytes()
+    }
+
     /// The request that came last.
     pub fn last(&self) -> Seen {
         self.0.seen.lock().unwrap().back().expect("no request has reached the application").clone()
@@ -371,7 +376,7 @@ async fn held(shared: &Shared) {
     shared.gate.subscribe().wait_for(|open| *open).await.unwrap();
 }
 
-type Frames = mpsc::Sender<io::Result<Frame<Bytes>>>;
+pub type Frames = mpsc::Sender<io::Result<Frame<Bytes>>>;
 
 /// A body, and where its frames are put in. The body takes a frame only when it can send it on.
 pub fn channel() -> (Frames, Body) {

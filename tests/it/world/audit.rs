@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::client::Reply;
 use super::wait::until;
 
 /// One line. Unknown keys are errors: the line is a contract.
@@ -26,6 +27,7 @@ pub struct Line {
     pub route: Option<String>,
     pub required_scopes: Option<String>,
     pub held_scopes: Option<String>,
+    pub roles: Vec<String>,
     pub method: Option<String>,
     pub path: Option<String>,
     pub policy_revision: Option<String>,
@@ -37,6 +39,9 @@ pub struct Source {
     pub spiffe_id: Option<String>,
     pub trust_domain: Option<String>,
     pub method: Option<String>,
+    pub subject: Option<String>,
+    pub issuer: Option<String>,
+    pub token: Option<String>,
     pub address: Option<String>,
     pub serial: Option<String>,
 }
@@ -72,6 +77,13 @@ impl Audit {
         let line = with_reason.next().unwrap().clone();
         assert!(with_reason.next().is_none(), "more than one `{reason}`: {lines:#?}");
         line
+    }
+
+    /// The line of the request that was answered so, once it is there.
+    pub async fn of(&self, reply: &Reply) -> Line {
+        let id = reply.header("x-request-id").unwrap();
+        let line = async || self.lines().into_iter().find(|line| line.request_id == id);
+        until("the audit line of a request", line).await
     }
 
     /// Waits for this many lines with this reason and gives the last of them.

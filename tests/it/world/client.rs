@@ -35,7 +35,10 @@ impl Reply {
         let (head, body) = response.into_parts();
         let body = within("the end of the answer", body.collect()).await?;
         let trailers = body.trailers().cloned().unwrap_or_default();
-        Ok(Self { head, body: body.to_bytes(), trailers })
+        super::secrets::none_in("the head of an answer", format!("{head:?}").as_bytes());
+        let body = body.to_bytes();
+        super::secrets::none_in("an answer", &body);
+        Ok(Self { head, body, trailers })
     }
 
     pub fn status(&self) -> u16 {
@@ -56,6 +59,10 @@ impl Reply {
 
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    pub fn headers(&self) -> &HeaderMap {
+        &self.head.headers
     }
 
     /// The code in the body of an answer that a sidecar gave itself.

@@ -11,6 +11,7 @@ use rcgen::{
     KeyPair, KeyUsagePurpose, SanType,
 };
 use rustls::{ClientConfig, ServerConfig};
+use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use sidegate::dev::{Authority, Issued};
 use spiffe::SpiffeId;
@@ -28,6 +29,13 @@ use super::wait::{until, within};
 
 /// A certificate and its key.
 pub struct Shown(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+impl Shown {
+    pub fn of_pem(chain: &str, key: &str) -> Self {
+        let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<_, _>>();
+        Self(chain.unwrap(), PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap())
+    }
+}
 
 /// One that an authority issued, `ago` before now.
 pub fn issued(authority: &Authority, id: &str, ago: Duration, ttl: Duration) -> Shown {
@@ -139,7 +147,7 @@ pub struct Server {
 impl Server {
     /// On a socket that is bound already.
     pub fn on(listener: TcpListener, shown: Shown, manners: Manners) -> Self {
-        let acceptor = acceptor(shown);
+        let acceptor = acceptor(shown, &["http/1.1"]);
         let (to_heads, heads) = mpsc::unbounded_channel();
         let (to_closed, closed) = mpsc::unbounded_channel();
         let task = tokio::spawn(async move {
@@ -207,7 +215,7 @@ async fn converse(
     }
 }
 
-fn acceptor(Shown(chain, key): Shown) -> TlsAcceptor {
+pub fn acceptor(Shown(chain, key): Shown, alpn: &[&str]) -> TlsAcceptor {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -215,7 +223,7 @@ fn acceptor(Shown(chain, key): Shown) -> TlsAcceptor {
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .unwrap();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     TlsAcceptor::from(Arc::new(config))
 }
 

@@ -4,18 +4,22 @@
 //! applications are ours.
 
 pub mod app;
+pub mod aside;
 pub mod audit;
 pub mod client;
 pub mod grpc;
 pub mod more;
 pub mod hostile;
+pub mod issuer;
 pub mod policy;
 pub mod reach;
+pub mod secrets;
 pub mod service;
 pub mod side;
 pub mod spec;
 pub mod stranger;
 pub mod tcp_app;
+pub mod tokens;
 pub mod wait;
 
 use std::collections::BTreeMap;
@@ -25,7 +29,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use sidegate::dev::{Authority, Workload, WorkloadApi, WorkloadSocket};
+use sidegate::dev::{Authority, WebAuthority, Workload, WorkloadApi, WorkloadSocket};
 use sidegate::net::Listen;
 use spiffe::{SpiffeId, TrustDomain};
 use tempfile::TempDir;
@@ -34,6 +38,7 @@ use tokio::net::{TcpStream, UnixStream};
 use app::App;
 use audit::Audit;
 use client::{Http, Raw, Reply, get};
+use issuer::Issuer;
 use policy::PolicyFolder;
 use service::{Service, Surroundings};
 use side::Metrics;
@@ -49,6 +54,8 @@ pub struct Plan(Vec<Spec>);
 pub struct World {
     services: BTreeMap<String, Service>,
     agents: BTreeMap<String, WorkloadApi>,
+    issuer: Issuer,
+    web: WebAuthority,
     folder: TempDir,
 }
 
@@ -71,13 +78,20 @@ impl Plan {
         let folder = tempfile::tempdir().unwrap();
         let agents = agents(&self.0);
         let identities = identities(&self.0);
-        let mut world = World { services: BTreeMap::new(), agents, folder };
+        secrets::keep_the_log();
+        let web = WebAuthority::new().unwrap();
+        let issuer = Issuer::start(&web).await;
+        if self.0.iter().any(|spec| spec.tokens.issuer_is_away) {
+            issuer.stop();
+        }
+        let mut world = World { services: BTreeMap::new(), agents, issuer, web, folder };
+        world.publish_authorities();
         for spec in self.0 {
             let service = world.begin(spec, &identities).await;
             world.services.insert(service.spec.name.clone(), service);
         }
         for service in world.services.values() {
-            if !service.spec.agent_is_down {
+            if !service.spec.agent_is_down || service.spec.tokens.outside_spiffe {
                 world.ready(&service.spec.name).await;
             }
         }
@@ -132,10 +146,13 @@ impl World {
             std::os::unix::fs::symlink("/dev/full", folder.join("audit.jsonl")).unwrap();
         }
         let policy = PolicyFolder::new(folder.join("policy"), identities.clone());
+        self.hand_out(&spec, &folder);
         let configuration = Surroundings {
             spec: &spec,
             folder: &folder,
             workload_api: &socket.endpoint(),
+            authorities: self.folder.path(),
+            issuer: &self.issuer.url,
             http_app: &app.address(),
             tcp_app: tcp_app.address,
             destinations: spec.calls.iter().map(|call| self.destination(call)).collect(),

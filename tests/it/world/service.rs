@@ -68,6 +68,9 @@ pub struct Surroundings<'a> {
     pub spec: &'a Spec,
     pub folder: &'a Path,
     pub workload_api: &'a str,
+    /// Where the issuer's keys and the authority of servers stand.
+    pub authorities: &'a Path,
+    pub issuer: &'a str,
     pub http_app: &'a str,
     pub tcp_app: SocketAddr,
     /// Address and identity of each call, in the order of the calls.
@@ -79,7 +82,7 @@ impl Surroundings<'_> {
     pub fn configuration(&self) -> String {
         let spec = self.spec;
         let calls = spec.calls.iter().zip(&self.destinations);
-        let configuration = json!({
+        let mut configuration = json!({
             "tenant": spec.tenant,
             "workers": spec.workers,
             "identity": {
@@ -95,7 +98,33 @@ impl Surroundings<'_> {
             "metrics": {"listen": "127.0.0.1:0"},
             "drain": {"timeout": spec.drain},
         });
+        if spec.tokens.outside_spiffe {
+            configuration.as_object_mut().unwrap().remove("identity");
+        }
+        if let Some(jwt) = self.jwt() {
+            configuration["jwt"] = jwt;
+        }
         without_empty_lists(configuration).to_string()
+    }
+
+    fn jwt(&self) -> Option<Value> {
+        let tokens = &self.spec.tokens;
+        tokens.accept.as_ref()?;
+        let mut issuer = json!({
+            "issuer": self.issuer,
+            "audience": self.spec.name,
+            "keys": {"file": self.authorities.join("jwks.json")},
+        });
+        let extra = tokens.issuer.as_object().unwrap().clone();
+        issuer.as_object_mut().unwrap().extend(extra);
+        let issuer = issuer.to_string().replace("{issuer}", self.issuer);
+        let mut issuers = vec![serde_json::from_str(&issuer).unwrap()];
+        issuers.extend(tokens.others.iter().cloned());
+        let mut jwt = json!({ "issuers": issuers });
+        if let Some(svid) = &tokens.svid {
+            jwt["svid"] = svid.clone();
+        }
+        Some(jwt)
     }
 
     fn inbound(&self) -> Vec<Value> {
@@ -109,6 +138,13 @@ impl Surroundings<'_> {
                 "routes": spec.routes,
                 "limits": spec.limits,
             });
+            if let Some(accept) = &spec.tokens.accept {
+                listener["accept"] = accept.clone();
+                if !spec.tokens.no_certificate {
+                    let (chain, key) = (self.folder.join("tls.crt"), self.folder.join("tls.key"));
+                    listener["certificate"] = json!({"chain": chain, "key": key});
+                }
+            }
             let extra = spec.inbound.as_object().unwrap().clone();
             listener.as_object_mut().unwrap().extend(extra);
             listeners.push(listener);
@@ -135,6 +171,18 @@ impl Surroundings<'_> {
             "expect": id,
             "limits": self.spec.limits,
         });
+        if let Some(methods) =
+            self.spec.tokens.authenticate.as_ref().filter(|_| call.protocol == "http")
+        {
+            listener["authenticate_with"] = methods.clone();
+            let token = json!({"file": self.folder.join("token")});
+            listener["present"] = self.spec.tokens.present.clone().unwrap_or(token);
+            let name = format!("{}.test", call.name);
+            listener["server"] = json!({"name": name, "ca": self.authorities.join("ca.pem")});
+            if !methods.as_array().unwrap().contains(&json!("spiffe")) {
+                listener.as_object_mut().unwrap().remove("expect");
+            }
+        }
         if let Some(host) = call.host {
             listener["host"] = json!(host);
         }

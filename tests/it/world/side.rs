@@ -28,6 +28,13 @@ pub async fn reasons(address: SocketAddr, probe: &str) -> Vec<String> {
     reasons
 }
 
+/// The codes of what is not as it should be although traffic may come.
+pub async fn notes(address: SocketAddr) -> Vec<String> {
+    let body = ask(address, "/ready").await.json();
+    let notes = body["notes"].as_array().into_iter().flatten();
+    notes.map(|note| note["code"].as_str().unwrap().to_owned()).collect()
+}
+
 /// One scrape.
 #[derive(Debug)]
 pub struct Metrics(pub String);

@@ -25,6 +25,49 @@ pub struct Spec {
     pub unix: Unix,
     pub agent_is_down: bool,
     pub audit_disk_is_full: bool,
+    pub tokens: Tokens,
+}
+
+/// What a service has to do with machine tokens.
+#[derive(Debug, Clone)]
+pub struct Tokens {
+    /// `accept` of its HTTP listener; tokens of the world's issuer, with its keys from a file.
+    pub accept: Option<Value>,
+    /// `authenticate_with` of its HTTP calls.
+    pub authenticate: Option<Value>,
+    /// Keys that go into its issuer as they are; `{issuer}` in them is its URL.
+    pub issuer: Value,
+    /// Further issuers that it believes.
+    pub others: Vec<Value>,
+    /// The issuer's server is away when it starts.
+    pub issuer_is_away: bool,
+    /// `jwt.svid`.
+    pub svid: Option<Value>,
+    /// `present`, if it is not the token file that the world keeps for it.
+    pub present: Option<Value>,
+    /// How long the tokens live that the world writes for it.
+    pub life: Duration,
+    /// It has no Workload API at all.
+    pub outside_spiffe: bool,
+    /// It shows its SVID to everybody: there is no certificate from files.
+    pub no_certificate: bool,
+}
+
+impl Default for Tokens {
+    fn default() -> Self {
+        Self {
+            accept: None,
+            authenticate: None,
+            issuer: json!({}),
+            others: Vec::new(),
+            issuer_is_away: false,
+            svid: None,
+            present: None,
+            life: Duration::from_secs(600),
+            outside_spiffe: false,
+            no_certificate: false,
+        }
+    }
 }
 
 /// Which of its places are Unix sockets.
@@ -66,6 +109,7 @@ impl Spec {
             unix: Unix::default(),
             agent_is_down: false,
             audit_disk_is_full: false,
+            tokens: Tokens::default(),
         }
     }
 
@@ -196,6 +240,65 @@ impl Spec {
 
     pub fn unix(mut self, unix: Unix) -> Self {
         self.unix = unix;
+        self
+    }
+
+    /// How callers of its HTTP listener may prove themselves.
+    pub fn accepts<const N: usize>(mut self, methods: [&str; N]) -> Self {
+        self.tokens.accept = Some(json!(methods.as_slice()));
+        self
+    }
+
+    /// How it proves itself in its HTTP calls.
+    pub fn authenticates<const N: usize>(mut self, methods: [&str; N]) -> Self {
+        self.tokens.authenticate = Some(json!(methods.as_slice()));
+        self
+    }
+
+    /// Something more, or something else, in what it believes of the issuer.
+    pub fn issuer(mut self, keys: Value) -> Self {
+        self.tokens.issuer = keys;
+        self
+    }
+
+    /// One more issuer, whose keys stand in a file of its folder.
+    pub fn also_believes(mut self, issuer: &str, file: &str) -> Self {
+        let more = json!({"issuer": issuer, "audience": self.name, "keys": {"file": file}});
+        self.tokens.others.push(more);
+        self
+    }
+
+    /// It starts while nobody answers at the issuer's address.
+    pub fn issuer_is_away(mut self) -> Self {
+        self.tokens.issuer_is_away = true;
+        self
+    }
+
+    /// It accepts JWT-SVIDs for its own name.
+    pub fn accepts_jwt_svids(mut self) -> Self {
+        self.tokens.svid = Some(json!({"audience": self.name}));
+        self
+    }
+
+    /// Where its own token comes from.
+    pub fn presents(mut self, present: Value) -> Self {
+        self.tokens.present = Some(present);
+        self
+    }
+
+    pub fn tokens_live(mut self, seconds: u64) -> Self {
+        self.tokens.life = Duration::from_secs(seconds);
+        self
+    }
+
+    /// There is no Workload API where it runs.
+    pub fn outside_spiffe(mut self) -> Self {
+        self.tokens.outside_spiffe = true;
+        self
+    }
+
+    pub fn without_certificate(mut self) -> Self {
+        self.tokens.no_certificate = true;
         self
     }
 

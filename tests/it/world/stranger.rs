@@ -19,6 +19,7 @@ use super::client::{Http, Raw};
 pub struct Stranger {
     config: ClientConfig,
     address: std::net::SocketAddr,
+    server: &'static str,
 }
 
 impl Stranger {
@@ -40,7 +41,19 @@ impl Stranger {
             Some(Issued { chain, key, .. }) => builder.with_client_auth_cert(chain, key).unwrap(),
             None => builder.with_no_client_auth(),
         };
-        Self { config, address }
+        Self { config, address, server: "sidecar.test" }
+    }
+
+    /// The name of the server that it says it wants.
+    pub fn asking_for(mut self, server: &'static str) -> Self {
+        self.server = server;
+        self
+    }
+
+    /// What the other side shows of itself to a new connection.
+    pub async fn is_shown(&self) -> CertificateDer<'static> {
+        let stream = self.connect(&[]).await.unwrap();
+        stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned()
     }
 
     /// The handshake as far as the client sees it: in TLS 1.3 the server may refuse after it.
@@ -49,7 +62,7 @@ impl Stranger {
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         let stream = TcpStream::connect(self.address).await?;
         stream.set_nodelay(true)?;
-        let name = ServerName::try_from("sidecar.test").unwrap();
+        let name = ServerName::try_from(self.server).unwrap();
         TlsConnector::from(Arc::new(config)).connect(name, stream).await
     }
 
