@@ -31,7 +31,8 @@ pub(super) async fn strangers(stage: &Stage, report: &mut Report) -> io::Result<
         .add(turned_away(stage, ("plain HTTP to the inbound port", "not_tls"), plaintext).await)?;
 
     let nameless = async {
-        let stream = stranger::connect(stage.port("ORDERS_INBOUND")?, None).await?;
+        // At orders itself a caller may come by a machine token; here only by SVID.
+        let stream = stranger::connect(stage.port("ARCHIVE_INBOUND")?, None).await?;
         Client::over(stream).await?.send(calls::get("/orders/17", &calls::new_id())?).await
     };
     report.add(turned_away(stage, ("TLS without a certificate", "no_certificate"), nameless).await)

@@ -41,7 +41,7 @@ impl Told<'_> {
 
 /// A request id that nobody else uses.
 pub(super) fn new_id() -> String {
-    format!("demo-{:016x}", fastrand::u64(..))
+    format!("{}{:016x}", web::SINGLE, fastrand::u64(..))
 }
 
 /// An HTTP request to orders that is to be answered with `status`.
@@ -75,9 +75,9 @@ pub(super) async fn http_with(
     status: u16,
     sent: impl Future<Output = anyhow::Result<Reply>>,
 ) -> anyhow::Result<Row> {
-    let (mark, before) = (told.judge.audit.mark(), stage.orders.reached());
+    let mark = told.judge.audit.mark();
     let reply = sent.await?;
-    let reached = stage.orders.reached() > before;
+    let reached = stage.orders.was_asked(id);
     let of_ours = |line: &Value| text(line, "request_id") == id;
     let lines = told.judge.audit.matching(mark, 1, of_ours).await?;
 

@@ -1,10 +1,10 @@
 //! The demo's private folder: sockets, configuration, policies, logs. It goes when the demo ends.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder};
-use std::io;
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write};
 use std::net::TcpListener;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -51,6 +51,19 @@ impl Folder {
             .and_then(|()| fs::rename(&aside, &place))
             .with_context(|| format!("cannot write `{}`", place.display()))
     }
+}
+
+/// Replaces a file at once by one that its owner alone can read.
+pub(super) fn write_private(place: &Path, text: &str) -> anyhow::Result<()> {
+    let mut aside = place.as_os_str().to_owned();
+    aside.push(".next");
+    let write = || {
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
+        file.write_all(text.as_bytes())?;
+        fs::rename(&aside, place)
+    };
+    write().with_context(|| format!("cannot write `{}`", place.display()))
 }
 
 impl Drop for Folder {

@@ -3,41 +3,60 @@
 
 use std::fmt::Write;
 
-use serde_json::Value;
-
 use super::folder::Folder;
-use super::report::{self, Form};
+use super::issuer::server_name;
+use super::report::{self, Form, Report};
 use super::stage::Stage;
 
 const PICTURE: &str = "
    shop, reports ─┐                                                            ┌─▶ orders   HTTP
+   courier ───────┤                                                            │
    intruder ──────┼─ plaintext ─▶ sidecar ════ mTLS ════▶ sidecar ─ plaintext ─┼─▶ ledger   gRPC
    rogue.example ─┘                  ▲                       ▲                 └─▶ cache    raw TCP
                                      └─── SVIDs of 20 s ─────┘
                        SPIFFE Workload API, a trust domain each for us and rogue.example
+                       and for courier a machine token, to be used while it has no SVID
 ";
 
 pub(super) fn opening(form: Form) -> String {
     let title = form.bold("sidegate demo");
-    let said = "3 services, 4 callers, a sidecar process for each; every line below was checked";
+    let said = "3 services, 5 callers, a sidecar process for each; every line below was checked";
     format!("{title}   {said}\n{PICTURE}{}", report::heading(form))
 }
 
 /// The last lines of the table.
-pub(super) fn closing(ok: bool, rows: usize, failed: usize, sums: &Value, form: Form) -> String {
-    let number = |name: &str| sums.get(name).cloned().unwrap_or_default();
+pub(super) fn closing(report: &Report) -> String {
+    let (form, sums) = (report.form(), report.sums());
+    let number = |name: &str| sums.pointer(name).cloned().unwrap_or_default();
+    let rotations = match number("/rotations").as_u64() {
+        Some(0) => "no time for a rotation".to_owned(),
+        _ => format!("{} rotations", number("/rotations")),
+    };
     let mut text = format!(
-        "\n{}  {} rotations · {} calls · {} failed · p50 {} ms · p99 {} ms\n",
+        "\n{}  {rotations} · {} calls · {} failed · p50 {} ms · p99 {} ms\n",
         form.bold("Under load"),
-        number("rotations"),
-        number("requests"),
-        number("failed"),
-        number("p50_ms"),
-        number("p99_ms"),
+        number("/requests"),
+        number("/failed"),
+        number("/p50_ms"),
+        number("/p99_ms"),
     );
-    text += &match ok {
-        true => form.green(&format!("✓ All {rows} went as told.")),
-        false => form.red(&format!("✗ {failed} of {rows} did not go as told.")),
+    text += &format!(
+        "{}  agent away for {:.1} s · {} calls · {} by SVID · {} by token · {} failed\n",
+        form.bold("Fallback  "),
+        number("/fallback/agent_away_seconds").as_f64().unwrap_or_default(),
+        number("/fallback/requests"),
+        number("/fallback/by_svid"),
+        number("/fallback/by_token"),
+        number("/fallback/failed"),
+    );
+    let (rows, failed) = (report.rows().count(), report.rows().filter(|row| !row.ok).count());
+    let skipped = match report.skipped() {
+        0 => String::new(),
+        skipped => format!(" Not tried: {skipped}."),
+    };
+    text += &match report.ok() {
+        true => form.green(&format!("✓ All {rows} went as told.{skipped}")),
+        false => form.red(&format!("✗ {failed} of {rows} did not go as told.{skipped}")),
     };
     text.push('\n');
     text
@@ -48,8 +67,10 @@ pub(super) fn commands(stage: &Stage, folder: &Folder, form: Form) -> anyhow::Re
     let orders = |who: &str| anyhow::Ok(format!("http://127.0.0.1:{}", stage.port(who)?));
     let (shop, reports) = (orders("SHOP_ORDERS")?, orders("REPORTS_ORDERS")?);
     let intruder = orders("INTRUDER_ORDERS")?;
+    let courier = orders("COURIER_ORDERS")?;
     let metrics = orders("ORDERS_METRICS")?;
     let inbound = stage.port("ORDERS_INBOUND")?;
+    let server = server_name("orders");
     let mut text = String::new();
     let mut part = |title: &str, lines: &[String]| {
         writeln!(text, "\n{}", form.bold(title))?;
@@ -60,7 +81,18 @@ pub(super) fn commands(stage: &Stage, folder: &Folder, form: Form) -> anyhow::Re
         &[format!("curl -i {shop}/orders/17"), format!("curl -i {shop}/orders -d lamp")],
     )?;
     part(
-        "Refused: for scope, for tenant, for route, for want of a certificate:",
+        "Allowed by SVID through a sidecar, and by machine token without one:",
+        &[
+            format!("curl -i {courier}/orders/17"),
+            format!(
+                "curl -i --http1.1 --cacert {here}/servers-ca.pem --resolve {server}:{inbound}:127.0.0.1 \\"
+            ),
+            format!("  -H \"Authorization: Bearer $(cat {here}/courier.token)\" \\"),
+            format!("  https://{server}:{inbound}/orders/17"),
+        ],
+    )?;
+    part(
+        "Refused: for scope, for tenant, for route, for want of any proof:",
         &[
             format!("curl -i {reports}/orders/17"),
             format!("curl -i {intruder}/orders/17"),

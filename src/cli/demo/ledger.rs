@@ -33,6 +33,9 @@ const POST: &str = "/demo.ledger.v1.Ledger/Post";
 /// The trailer that says what all entries of a stream add up to.
 const SUM: &str = "x-ledger-sum";
 
+/// The header that says what the ledger was told of how its caller proved itself.
+const METHOD: &str = "x-ledger-caller-method";
+
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub(super) struct Entry {
     #[prost(string, tag = "1")]
@@ -70,7 +73,14 @@ async fn serve(listener: TcpListener, calls: Arc<AtomicU64>) {
         let calls = Arc::clone(&calls);
         let answer = service_fn(move |request: Request<Incoming>| {
             calls.fetch_add(1, Ordering::Relaxed);
-            answer(request)
+            let method = request.headers().get("x-sidegate-method").cloned();
+            async move {
+                let mut response = answer(request).await?;
+                if let Some(method) = method {
+                    response.headers_mut().insert(METHOD, method);
+                }
+                Ok::<_, Infallible>(response)
+            }
         });
         tokio::spawn(async move {
             let server = http2::Builder::new(TokioExecutor::new());
@@ -174,10 +184,17 @@ impl Client {
     }
 
     pub(super) async fn balance(&self, id: &str) -> Result<i64, Status> {
+        Ok(self.balance_told(id).await?.0)
+    }
+
+    /// The same, and what the ledger was told of how the caller proved itself.
+    pub(super) async fn balance_told(&self, id: &str) -> Result<(i64, Option<String>), Status> {
         let request = tagged(tonic::Request::new(entry(0)), id)?;
         let path = PathAndQuery::from_static(BALANCE);
         let answer = self.ready().await?.unary(request, path, Codec::default()).await?;
-        Ok(answer.into_inner().cents)
+        let method = answer.metadata().get(METHOD).and_then(|method| method.to_str().ok());
+        let method = method.map(str::to_owned);
+        Ok((answer.into_inner().cents, method))
     }
 
     pub(super) async fn watch(&self, id: &str) -> Result<Streamed, Status> {

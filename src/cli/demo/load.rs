@@ -11,7 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::report::{Report, Row};
 use super::stage::{SVID_LIFE, Stage};
 use super::trail::text;
-use super::web::Client;
+use super::web::{Client, Reply};
 use super::{cache, calls, ledger};
 
 /// Long enough for three rotations.
@@ -23,6 +23,8 @@ const HTTP_EVERY: Duration = Duration::from_millis(80);
 const GRPC_EVERY: Duration = Duration::from_millis(50);
 const TCP_EVERY: Duration = Duration::from_millis(250);
 const MARGIN: Duration = Duration::from_secs(2);
+/// At half of their life.
+const RENEWED_EVERY: Duration = Duration::from_secs(SVID_LIFE.as_secs() / 2);
 const SHOWN_FAILURES: usize = 3;
 
 /// What the callers have seen so far.
@@ -89,7 +91,10 @@ pub(super) async fn rotations(
     let [shop, orders] = [issued[0] - issued_before[0], issued[1] - issued_before[1]];
     let certificates = stage.orders.certificates().difference(&seen_before).count();
     report.add(failures(&tally, time))?;
-    report.add(rotated(shop.min(orders), certificates, time))?;
+    match rotations_in(time) {
+        0 => report.skip(ROTATE, &too_short(time))?,
+        wanted => report.add(rotated(shop.min(orders), certificates, wanted))?,
+    }
     let wanted = usize::try_from(tally.http)?;
     let is_ours = |line: &Value| {
         text(line, "decision") == "allow" && text(line, "request_id").starts_with(PREFIX)
@@ -138,11 +143,25 @@ fn failures(tally: &Tally, time: Duration) -> Row {
     }
 }
 
-fn rotated(rotations: u64, certificates: usize, time: Duration) -> Row {
-    // One in the last moments may come too late to be seen.
-    let wanted = time.saturating_sub(MARGIN).as_secs() / (SVID_LIFE.as_secs() / 2);
+const ROTATE: &str = "SVIDs of shop and orders rotate";
+
+/// So many there must be in this time. One in the last moments may come too late to be seen.
+pub(super) fn rotations_in(time: Duration) -> u64 {
+    time.saturating_sub(MARGIN).as_secs() / RENEWED_EVERY.as_secs()
+}
+
+/// Why nothing can be said of rotations.
+pub(super) fn too_short(time: Duration) -> String {
+    let (every, least) = (RENEWED_EVERY.as_secs(), (RENEWED_EVERY + MARGIN).as_secs());
+    let time = time.as_secs_f64();
+    format!(
+        "SVIDs are renewed every {every} s, and the load ran {time} s: take --for {least}s or more"
+    )
+}
+
+fn rotated(rotations: u64, certificates: usize, wanted: u64) -> Row {
     Row {
-        name: "SVIDs of shop and orders rotate".to_owned(),
+        name: ROTATE.to_owned(),
         expected: format!("at least {wanted} rotations, each seen by orders"),
         happened: format!("{rotations} rotations"),
         ok: rotations >= wanted && u64::try_from(certificates).is_ok_and(|it| it >= wanted),
@@ -193,12 +212,26 @@ async fn traffic(stage: &Stage, time: Duration, report: &Report) -> anyhow::Resu
     Ok(tally.take())
 }
 
-/// One connection after the other is kept for as long as it lasts.
 async fn call_orders(port: u16, end: Instant, tally: &RefCell<Tally>) {
+    let going = || Instant::now() < end;
+    keep_getting(port, (PREFIX, HTTP_EVERY), going, |start, outcome| {
+        tally.borrow_mut().count(Kind::Http, start.elapsed(), outcome.map(drop));
+    })
+    .await;
+}
+
+/// Gets an order as often as told, and hands on what came of each try and when it began. One
+/// connection after the other is kept for as long as it lasts.
+pub(super) async fn keep_getting(
+    port: u16,
+    (prefix, every): (&str, Duration),
+    going: impl Fn() -> bool,
+    mut hand_on: impl FnMut(Instant, anyhow::Result<Reply>),
+) {
     let mut kept: Option<Client> = None;
-    let mut tick = interval(HTTP_EVERY);
+    let mut tick = interval(every);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while Instant::now() < end {
+    while going() {
         tick.tick().await;
         let start = Instant::now();
         let outcome = async {
@@ -206,22 +239,36 @@ async fn call_orders(port: u16, end: Instant, tally: &RefCell<Tally>) {
                 Some(client) => client,
                 None => Client::connect(port).await?,
             };
-            let id = format!("{PREFIX}{:016x}", fastrand::u64(..));
+            let id = format!("{prefix}{:016x}", fastrand::u64(..));
             let reply = client.send(calls::get("/orders/17", &id)?).await?;
             anyhow::ensure!(reply.status == 200, "{} {}", reply.status, reply.text().trim());
             kept = Some(client);
-            Ok(())
+            Ok(reply)
         };
-        let outcome = outcome.await;
-        tally.borrow_mut().count(Kind::Http, start.elapsed(), outcome);
+        hand_on(start, outcome.await);
     }
 }
 
 async fn call_ledger(port: u16, end: Instant, tally: &RefCell<Tally>) {
-    let mut tick = interval(GRPC_EVERY);
+    let going = || Instant::now() < end;
+    keep_asking(port, (PREFIX, GRPC_EVERY), going, |start, outcome| {
+        tally.borrow_mut().count(Kind::Grpc, start.elapsed(), outcome.map(drop));
+    })
+    .await;
+}
+
+/// Asks for the balance as often as told on one connection, and hands on what the ledger was told of
+/// how we proved ourselves, and when the call began.
+pub(super) async fn keep_asking(
+    port: u16,
+    (prefix, every): (&str, Duration),
+    going: impl Fn() -> bool,
+    mut hand_on: impl FnMut(Instant, anyhow::Result<Option<String>>),
+) {
+    let mut tick = interval(every);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut kept: Option<ledger::Client> = None;
-    while Instant::now() < end {
+    while going() {
         tick.tick().await;
         let start = Instant::now();
         let outcome = async {
@@ -230,12 +277,10 @@ async fn call_ledger(port: u16, end: Instant, tally: &RefCell<Tally>) {
                 None => ledger::Client::connect(port).await?,
             };
             kept = Some(client.clone());
-            let id = format!("{PREFIX}{:016x}", fastrand::u64(..));
-            client.balance(&id).await?;
-            anyhow::Ok(())
+            let id = format!("{prefix}{:016x}", fastrand::u64(..));
+            Ok(client.balance_told(&id).await?.1)
         };
-        let outcome = outcome.await;
-        tally.borrow_mut().count(Kind::Grpc, start.elapsed(), outcome);
+        hand_on(start, outcome.await);
     }
 }
 
@@ -261,6 +306,6 @@ pub(super) fn percentile(sorted: &[Duration], percent: usize) -> Duration {
     sorted.get(rank - 1).copied().unwrap_or_default()
 }
 
-fn milliseconds(time: Duration) -> f64 {
+pub(super) fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 100_000.0).round() / 100.0
 }

@@ -11,6 +11,7 @@ mod orders;
 mod ledger;
 mod cache;
 mod sidecar;
+mod issuer;
 mod stage;
 mod calls;
 mod rights;
@@ -18,6 +19,8 @@ mod stranger;
 mod attacks;
 mod change;
 mod load;
+mod courier;
+mod fallback;
 mod hand;
 
 use std::pin::pin;
@@ -92,15 +95,14 @@ async fn perform(options: &Options, folder: &Folder, report: &mut Report) -> any
     change::policy(&stage, folder, report).await?;
     let time = options.duration.unwrap_or(load::DEFAULT);
     load::rotations(&stage, time, report).await?;
+    fallback::agent_away(&stage, report).await?;
     Ok(stage)
 }
 
 /// The sums, or the document; and where to look if something differed.
 fn close(report: &Report, folder: &Folder) -> anyhow::Result<()> {
     let failed = report.rows().filter(|row| !row.ok).count();
-    let form = report.form();
-    let (rows, sums) = (report.rows().count(), report.sums());
-    report.say(&hand::closing(report.ok(), rows, failed, sums, form))?;
+    report.say(&hand::closing(report))?;
     if failed > 0 {
         let place = folder.path().display();
         eprintln!("logs, audit logs and configuration are in `{place}`");

@@ -17,6 +17,8 @@ use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::net::TcpListener;
 
+use super::web::{REQUEST_ID, SINGLE};
+
 const LARGEST_BODY: usize = 64 * 1024;
 
 /// The service as it runs, and what it has seen.
@@ -29,6 +31,8 @@ pub(super) struct Orders {
 #[derive(Debug, Default)]
 struct Seen {
     requests: AtomicU64,
+    /// Ids of those that stand for themselves.
+    ids: Mutex<BTreeSet<String>>,
     /// Digests of the certificates that callers presented to our sidecar.
     certificates: Mutex<BTreeSet<String>>,
 }
@@ -45,6 +49,11 @@ impl Orders {
     /// Requests that arrived, whoever sent them.
     pub(super) fn reached(&self) -> u64 {
         self.seen.requests.load(Ordering::Relaxed)
+    }
+
+    /// Whether the request of this id arrived, one that stands for itself.
+    pub(super) fn was_asked(&self, id: &str) -> bool {
+        self.seen.ids.lock().unwrap_or_else(PoisonError::into_inner).contains(id)
     }
 
     /// Client certificates seen so far.
@@ -72,6 +81,10 @@ async fn answer(
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     seen.requests.fetch_add(1, Ordering::Relaxed);
     let (head, body) = request.into_parts();
+    let id = head.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
+    if let Some(id) = id.filter(|id| id.starts_with(SINGLE)) {
+        seen.ids.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
+    }
     if let Some(digest) = client_digest(&head.headers) {
         seen.certificates.lock().unwrap_or_else(PoisonError::into_inner).insert(digest);
     }

@@ -22,6 +22,8 @@ pub(super) struct Row {
 #[derive(Debug)]
 pub(super) struct Report {
     rows: Vec<(&'static str, Row)>,
+    /// What there was no way to try: group, name, and why.
+    skipped: Vec<(&'static str, &'static str, String)>,
     group: &'static str,
     summary: Value,
     form: Form,
@@ -56,7 +58,7 @@ impl Report {
             false if no_color || !io::stdout().is_terminal() => Form::Plain,
             false => Form::Color,
         };
-        Self { rows: Vec::new(), group: "", summary: Value::Null, form }
+        Self { rows: Vec::new(), skipped: Vec::new(), group: "", summary: json!({}), form }
     }
 
     /// Text that belongs to the table only.
@@ -89,9 +91,22 @@ impl Report {
         Ok(())
     }
 
+    /// Something that could not be tried this time: neither as told nor otherwise.
+    pub(super) fn skip(&mut self, name: &'static str, why: &str) -> io::Result<()> {
+        self.say(&render_skipped(name, why, self.form))?;
+        self.skipped.push((self.group, name, why.to_owned()));
+        Ok(())
+    }
+
     /// Numbers for the end, and for the document.
-    pub(super) fn summarize(&mut self, summary: Value) {
-        self.summary = summary;
+    pub(super) fn summarize(&mut self, more: Value) {
+        if let (Value::Object(summary), Value::Object(more)) = (&mut self.summary, more) {
+            summary.extend(more);
+        }
+    }
+
+    pub(super) fn skipped(&self) -> usize {
+        self.skipped.len()
     }
 
     pub(super) fn sums(&self) -> &Value {
@@ -133,7 +148,9 @@ impl Report {
             })
         };
         let rows: Vec<Value> = self.rows.iter().map(row).collect();
-        json!({ "ok": self.ok(), "rows": rows, "summary": self.summary })
+        let skipped = |(group, name, why): &(&str, &str, String)| json!({ "group": group, "name": name, "why": why });
+        let skipped: Vec<Value> = self.skipped.iter().map(skipped).collect();
+        json!({ "ok": self.ok(), "rows": rows, "skipped": skipped, "summary": self.summary })
     }
 }
 
@@ -183,6 +200,12 @@ pub(super) fn render(row: &Row, form: Form) -> String {
         text.push_str(&format!("    {}\n", form.dim(&cut(&line, WIDTH - MARGIN))));
     }
     text
+}
+
+/// The same for what was not tried.
+pub(super) fn render_skipped(name: &str, why: &str, form: Form) -> String {
+    let why = form.dim(&cut(why, WIDTH - MARGIN));
+    format!("  – {} not tried\n    {why}\n", column(name, NAME))
 }
 
 /// The code in parentheses, where there is one: the whole sentence is in the audit line.

@@ -8,6 +8,7 @@ use spiffe::{SpiffeId, TrustDomain};
 
 use super::cache::Cache;
 use super::folder::{Folder, Names};
+use super::issuer::Issuer;
 use super::ledger::Ledger;
 use super::orders::Orders;
 use super::sidecar::{self, Sidecar};
@@ -20,12 +21,13 @@ pub(super) const POLICY: &str = include_str!("files/global.rego");
 pub(super) const DATA: &str = include_str!("files/data.json");
 
 /// Each workload: its name, its trust domain, and its sidecar's configuration.
-pub(super) const WORKLOADS: [(&str, &str, &str); 7] = [
+pub(super) const WORKLOADS: [(&str, &str, &str); 8] = [
     ("orders", OURS, include_str!("files/orders.yaml")),
     ("ledger", OURS, include_str!("files/ledger.yaml")),
     ("cache", OURS, include_str!("files/cache.yaml")),
     ("shop", OURS, include_str!("files/shop.yaml")),
     ("reports", OURS, include_str!("files/reports.yaml")),
+    ("courier", OURS, include_str!("files/courier.yaml")),
     ("intruder", OURS, include_str!("files/intruder.yaml")),
     ("rogue", ROGUE, include_str!("files/rogue.yaml")),
 ];
@@ -38,6 +40,7 @@ pub(super) struct Stage {
     pub(super) orders: Orders,
     pub(super) ledger: Ledger,
     pub(super) cache: Cache,
+    pub(super) issuer: Issuer,
     names: Names,
     agent: WorkloadApi,
     sockets: Vec<(&'static str, WorkloadSocket)>,
@@ -50,6 +53,7 @@ pub(super) struct Sidecars {
     pub(super) cache: Sidecar,
     pub(super) shop: Sidecar,
     pub(super) reports: Sidecar,
+    pub(super) courier: Sidecar,
     pub(super) intruder: Sidecar,
     pub(super) rogue: Sidecar,
 }
@@ -69,10 +73,11 @@ impl Stage {
         names.set("CACHE_APP", cache.address.port());
         names.find_ports(WORKLOADS.map(|(_, _, text)| text))?;
         write_files(folder, &names)?;
+        let issuer = Issuer::start(folder.path())?;
 
         let start = |name| {
-            let health = names.port(&format!("{}_HEALTH", str::to_uppercase(name)))?;
-            Sidecar::start(folder.path(), name, health)
+            let port = |door| names.port(&format!("{}_{door}", str::to_uppercase(name)));
+            Sidecar::start(folder.path(), name, port("HEALTH")?, port("METRICS")?)
         };
         let mut sidecars = Sidecars {
             orders: start("orders")?,
@@ -80,13 +85,14 @@ impl Stage {
             cache: start("cache")?,
             shop: start("shop")?,
             reports: start("reports")?,
+            courier: start("courier")?,
             intruder: start("intruder")?,
             rogue: start("rogue")?,
         };
         for sidecar in sidecars.each() {
             sidecar.ready().await?;
         }
-        Ok(Self { sidecars, orders, ledger, cache, names, agent, sockets })
+        Ok(Self { sidecars, orders, ledger, cache, issuer, names, agent, sockets })
     }
 
     /// A port by its name in the configuration files.
@@ -96,8 +102,13 @@ impl Stage {
 
     /// SVIDs that a workload was given since start.
     pub(super) fn issued(&self, workload: &str) -> u64 {
-        let socket = self.sockets.iter().find(|(name, _)| *name == workload);
-        socket.map_or(0, |(_, socket)| socket.issued())
+        self.agent_of(workload).map_or(0, WorkloadSocket::issued)
+    }
+
+    /// The agent as one workload knows it.
+    pub(super) fn agent_of(&self, workload: &str) -> Option<&WorkloadSocket> {
+        let mut sockets = self.sockets.iter();
+        sockets.find(|(name, _)| *name == workload).map(|(_, socket)| socket)
     }
 
     /// A genuine SVID of shop, as somebody would hold it who broke into shop.
@@ -108,17 +119,18 @@ impl Stage {
 
     /// Resolves once every process is gone.
     pub(super) async fn strike(self) {
-        let Sidecars { orders, ledger, cache, shop, reports, intruder, rogue } = self.sidecars;
-        for sidecar in [orders, ledger, cache, shop, reports, intruder, rogue] {
+        let Sidecars { orders, ledger, cache, shop, reports, courier, intruder, rogue } =
+            self.sidecars;
+        for sidecar in [orders, ledger, cache, shop, reports, courier, intruder, rogue] {
             sidecar.stop().await;
         }
     }
 }
 
 impl Sidecars {
-    fn each(&mut self) -> [&mut Sidecar; 7] {
-        let Self { orders, ledger, cache, shop, reports, intruder, rogue } = self;
-        [orders, ledger, cache, shop, reports, intruder, rogue]
+    fn each(&mut self) -> [&mut Sidecar; 8] {
+        let Self { orders, ledger, cache, shop, reports, courier, intruder, rogue } = self;
+        [orders, ledger, cache, shop, reports, courier, intruder, rogue]
     }
 }
 

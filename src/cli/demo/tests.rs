@@ -9,10 +9,14 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::folder::{self, Folder, Names};
-use super::report::{Form, Report, Row, brief, cut, render};
+use super::issuer::Issuer;
+use super::report::{Form, Report, Row, brief, cut, render, render_skipped};
+use super::sidecar::Figures;
 use super::stage::{DATA, WORKLOADS};
 use super::trail::{self, Trail};
-use super::{attacks, cache, change, ledger, load, orders, sidecar, stage, web};
+use super::{
+    attacks, cache, change, fallback, hand, issuer, ledger, load, orders, sidecar, stage, web,
+};
 
 fn denied() -> Value {
     json!({
@@ -86,6 +90,43 @@ fn one_failure_makes_the_whole_document_fail() {
     assert_eq!(document["rows"][1]["audit"]["request_id"], "demo-1");
 }
 
+#[test]
+fn what_was_not_tried_is_neither_a_success_nor_a_failure() {
+    let mut report = Report::new(true);
+    report.skip("SVIDs rotate", "no time").unwrap();
+    assert!(!report.ok(), "nothing shown is nothing proven");
+    report.add(row(true)).unwrap();
+    assert!(report.ok());
+    let document = report.document();
+    assert_eq!(document["rows"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        document["skipped"][0],
+        json!({"group": "", "name": "SVIDs rotate", "why": "no time"})
+    );
+    assert!(hand::closing(&report).contains("Not tried: 1."));
+
+    let text = render_skipped("SVIDs rotate", "no time", Form::Plain);
+    assert!(text.starts_with("  – SVIDs rotate") && text.contains("not tried"), "{text}");
+    assert!(text.contains("no time") && !text.contains('✓'), "{text}");
+}
+
+#[test]
+fn a_load_too_short_for_a_rotation_says_so() {
+    let seconds = Duration::from_secs;
+    assert_eq!(
+        [2, 11, 12, 21, 22, 35].map(|it| load::rotations_in(seconds(it))),
+        [0, 0, 1, 1, 2, 3]
+    );
+    let why = load::too_short(seconds(2));
+    assert!(why.contains("ran 2 s") && why.contains("--for 12s"), "{why}");
+    let mut report = Report::new(true);
+    report.summarize(json!({"rotations": 0, "requests": 5}));
+    report.summarize(json!({"fallback": {"requests": 7}}));
+    let said = hand::closing(&report);
+    assert!(said.contains("no time for a rotation · 5 calls"), "{said}");
+    assert!(said.contains("7 calls") && !said.contains("0 rotations"), "{said}");
+}
+
 proptest! {
     #[test]
     fn no_line_of_a_row_is_wider_than_the_table(name in ".{0,80}", happened in ".{0,80}") {
@@ -135,6 +176,46 @@ fn the_shortened_line_says_what_was_decided_about_whom() {
     assert_eq!(brief(&trail::why(&stranger)), "not_tls");
 }
 
+#[test]
+fn a_caller_without_an_svid_is_named_by_its_token() {
+    let line = json!({
+        "decision": "allow",
+        "reason": "allowed",
+        "required_scopes": "orders:read",
+        "source": {"spiffe_id": null, "method": "jwt", "subject": "courier", "issuer": "https://issuer.demo.test"},
+        "policy_revision": "b7c9",
+    });
+    assert_eq!(
+        trail::shortened(&line),
+        "allow · courier by token of issuer.demo.test · policy b7c9"
+    );
+    assert_eq!(trail::why(&line), "courier holds orders:read");
+}
+
+#[test]
+fn figures_are_added_up_by_name_and_labels() {
+    let figures = Figures(
+        "# TYPE a counter\na_total{listener=\"x\",to=\"jwt\"} 1\na_total{listener=\"y\",to=\"jwt\"} 2\n\
+         a_total{listener=\"x\",to=\"spiffe\"} 4\na_totals 8\nb 16\n# EOF\n"
+            .to_owned(),
+    );
+    assert_eq!(figures.sum("a_total", &[]), 7);
+    assert_eq!(figures.sum("a_total", &["listener=\"x\"", "to=\"jwt\""]), 1);
+    assert_eq!((figures.sum("b", &[]), figures.sum("c", &[])), (16, 0));
+}
+
+#[test]
+fn a_note_of_the_readiness_is_found_by_its_code() {
+    let reply = |body: Value| web::Reply {
+        status: 200,
+        headers: HeaderMap::new(),
+        body: body.to_string().into(),
+    };
+    let noted = reply(json!({"ready": true, "notes": [{"code": "a"}, {"code": "b"}]}));
+    assert_eq!(fallback::notes(&noted).into_iter().collect::<Vec<_>>(), ["a", "b"]);
+    assert!(fallback::notes(&reply(json!({"ready": true}))).is_empty());
+}
+
 #[tokio::test]
 async fn a_trail_yields_whole_lines_after_the_mark_only() {
     let folder = tempfile::tempdir().unwrap();
@@ -166,18 +247,47 @@ fn every_name_in_a_configuration_gets_a_value_and_no_port_twice() {
     assert!(names.port("NOWHERE").is_err());
 }
 
-#[test]
-fn what_the_sidecars_are_given_is_valid() {
+#[tokio::test]
+async fn what_the_sidecars_are_given_is_valid() {
     let folder = Folder::create().unwrap();
     let mut names = Names::default();
     names.set("FOLDER", folder.path().display());
     names.find_ports(WORKLOADS.map(|(_, _, text)| text)).unwrap();
     stage::write_files(&folder, &names).unwrap();
+    let _issuer = Issuer::start(folder.path()).unwrap();
     for (name, _, _) in WORKLOADS {
         let loaded = crate::config::load(&sidecar::config(folder.path(), name));
         assert!(loaded.is_ok(), "{name}: {:?}", loaded.err());
     }
     crate::policy::load(&crate::policy::Settings { path: folder.policies() }).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_and_keys_are_private_and_the_token_is_renewed() {
+    let folder = Folder::create().unwrap();
+    let issuer = Issuer::start(folder.path()).unwrap();
+    let token = folder.path().join("courier.token");
+    for name in ["courier.token", "orders.key", "ledger.key"] {
+        let mode = std::fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    let first = std::fs::read_to_string(&token).unwrap();
+    tokio::time::sleep(issuer::RENEWED_EVERY * 3 / 2).await;
+    let second = std::fs::read_to_string(&token).unwrap();
+    assert_ne!(first, second);
+    drop(issuer);
+    tokio::time::sleep(issuer::RENEWED_EVERY * 3).await;
+    assert_eq!(std::fs::read_to_string(&token).unwrap(), second, "nobody renews it any more");
+}
+
+#[tokio::test]
+async fn a_forged_token_names_the_key_that_signs_true_ones() {
+    let folder = Folder::create().unwrap();
+    let issuer = Issuer::start(folder.path()).unwrap();
+    let true_one = std::fs::read_to_string(folder.path().join("courier.token")).unwrap();
+    let forged = issuer.forged().unwrap();
+    let head = |token: &str| token.split('.').next().unwrap().to_owned();
+    assert_eq!(head(&true_one), head(forged.expose()), "the same key is named");
 }
 
 #[test]
@@ -212,16 +322,19 @@ async fn the_services_answer_callers_without_any_sidecar() {
     let service = orders::Orders::start().await.unwrap();
     let reply = web::get(service.address.port(), "/orders/17", "a").await.unwrap();
     assert_eq!((reply.status, service.reached()), (200, 1));
+    web::get(service.address.port(), "/orders/17", "demo-1").await.unwrap();
+    assert!(service.was_asked("demo-1") && !service.was_asked("demo-2"));
     assert_eq!(reply.json()["headers"]["x-request-id"], json!(["a"]));
 
     let service = ledger::Ledger::start().await.unwrap();
     let client = ledger::Client::connect(service.address.port()).await.unwrap();
     assert_eq!(client.balance("a").await.unwrap(), 4_200);
+    assert_eq!(client.balance_told("a").await.unwrap(), (4_200, None), "no sidecar, no proof");
     let streamed = client.watch("b").await.unwrap();
     assert_eq!((streamed.cents.len(), streamed.sum), (5, Some(1_500)));
     let streamed = client.post("c", &[100, 200, 300]).await.unwrap();
     assert_eq!((streamed.cents.as_slice(), streamed.sum), (&[100, 300, 600][..], Some(600)));
-    assert_eq!(service.reached(), 3);
+    assert_eq!(service.reached(), 4);
 
     let service = cache::Cache::start().await.unwrap();
     let heard = cache::call(service.address.port(), "SET a b c\nGET a\nGET b\n?\n").await.unwrap();

@@ -85,20 +85,26 @@ pub(super) fn shortened(line: &Value) -> String {
         decision = format!("{decision} {}", text(line, "reason"));
     }
     let called = format!("{} {}", text(line, "method"), text(line, "path"));
-    let caller = text(line, "source.spiffe_id").trim_start_matches("spiffe://");
+    let caller = match text(line, "source.method") {
+        "jwt" => format!("{} by token of {}", text(line, "source.subject"), issuer(line)),
+        _ => text(line, "source.spiffe_id").trim_start_matches("spiffe://").to_owned(),
+    };
     let (held, detail) = (text(line, "held_scopes"), text(line, "detail"));
     let rest = match text(line, "decision") {
         "allow" => format!("policy {}", text(line, "policy_revision")),
         _ if held.is_empty() => detail.to_owned(),
         _ => format!("holds {held}"),
     };
-    let parts = [decision.as_str(), called.trim(), caller, text(line, "tenant"), &rest];
+    let parts = [decision.as_str(), called.trim(), &caller, text(line, "tenant"), &rest];
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" · ")
 }
 
 /// Why the decision fell as it did, in words.
 pub(super) fn why(line: &Value) -> String {
-    let caller = last_segment(text(line, "source.spiffe_id"));
+    let caller = match text(line, "source.spiffe_id") {
+        "" => text(line, "source.subject"),
+        id => last_segment(id),
+    };
     let needed = text(line, "required_scopes");
     let (reason, detail) = (text(line, "reason"), text(line, "detail"));
     match (text(line, "decision"), reason) {
@@ -110,6 +116,10 @@ pub(super) fn why(line: &Value) -> String {
         _ if detail.is_empty() => reason.to_owned(),
         _ => detail.to_owned(),
     }
+}
+
+fn issuer(line: &Value) -> &str {
+    text(line, "source.issuer").trim_start_matches("https://")
 }
 
 fn last_segment(id: &str) -> &str {

@@ -18,6 +18,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 const LARGEST_BODY: usize = 256 * 1024;
 
 pub(super) const REQUEST_ID: &str = "x-request-id";
+/// The ids of requests that stand for themselves begin so; those of steady traffic do not.
+pub(super) const SINGLE: &str = "demo-";
 
 #[derive(Debug)]
 pub(super) struct Reply {
