@@ -16,6 +16,7 @@ mod architecture;
 mod config;
 mod examples;
 mod generated;
+mod pages;
 
 mod inbound_http;
 mod inbound_grpc;
