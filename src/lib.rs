@@ -3,12 +3,13 @@
 //! One request, in order:
 //!
 //! ```text
-//! bytes ─net─▶ stream ─tls─▶ Peer ─grant─▶ Claims ─authz─▶ Permit ─proxy─▶ upstream
+//! bytes ─net─▶ stream ─tls─▶ Peer ─────────┬─grant─▶ Claims ─authz─▶ Permit ─proxy─▶ upstream
+//!                      └token─▶ Verified ──┘
 //! ```
 //!
-//! [`tls::Peer`], [`authz::Claims`] and [`authz::Permit`] are proofs: each has private fields
-//! and one maker, in the room named above the arrow, and the next step cannot be called without
-//! the one before. A forgotten check has nothing to call.
+//! [`tls::Peer`], [`token::Verified`], [`authz::Claims`] and [`authz::Permit`] are proofs: each has
+//! private fields and is made in one room, and the next step cannot be called without the one
+//! before. A forgotten check has nothing to call.
 //!
 //! Rooms are listed from the ground up. A room imports only from floors below its own
 //! (`tests/it/architecture.rs` checks this); what changes at run time travels up through
