@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::watch;
@@ -25,13 +26,17 @@ pub struct Changes {
 
 struct Shared<T> {
     value: ArcSwap<T>,
+    published: AtomicU64,
     revision: watch::Sender<u64>,
 }
 
 /// There is always a first value, so readers never meet an empty one.
 pub fn live<T>(first: T) -> (Publisher<T>, Live<T>) {
-    let shared =
-        Arc::new(Shared { value: ArcSwap::from_pointee(first), revision: watch::Sender::new(0) });
+    let shared = Arc::new(Shared {
+        value: ArcSwap::from_pointee(first),
+        published: AtomicU64::new(0),
+        revision: watch::Sender::new(0),
+    });
     (Publisher(Arc::clone(&shared)), Live(shared))
 }
 
@@ -51,6 +56,12 @@ impl<T> Live<T> {
         self.0.value.load_full()
     }
 
+    /// Counts what was published. Read before the value, and the same later on: whoever waits for
+    /// changes has not been woken for anything newer than that value until then.
+    pub fn revision(&self) -> u64 {
+        self.0.published.load(Ordering::Acquire)
+    }
+
     /// Changes from now on: what is published after this call wakes the result.
     pub fn changes(&self) -> Changes {
         Changes { revision: self.0.revision.subscribe() }
@@ -61,6 +72,7 @@ impl<T> Publisher<T> {
     /// Swaps the new value in, then wakes whoever waits for changes.
     pub fn publish(&self, value: T) {
         self.0.value.store(Arc::new(value));
+        self.0.published.fetch_add(1, Ordering::AcqRel);
         self.0.revision.send_modify(|revision| *revision = revision.wrapping_add(1));
     }
 
@@ -124,5 +136,14 @@ mod tests {
         let held = live.snapshot();
         publisher.publish("new");
         assert_eq!((*held, *live.snapshot()), ("old", "new"));
+    }
+
+    #[test]
+    fn what_is_published_counts() {
+        let (publisher, live) = live(1);
+        let before = live.revision();
+        assert_eq!(live.revision(), before);
+        publisher.publish(1);
+        assert_ne!(live.revision(), before);
     }
 }

@@ -10,6 +10,8 @@ use thiserror::Error;
 pub enum FileError {
     #[error("`{path}` cannot be read")]
     Read { path: PathBuf, source: io::Error },
+    #[error("`{path}` cannot be written")]
+    Write { path: PathBuf, source: io::Error },
     #[error("`{path}` is larger than {limit} bytes")]
     TooLarge { path: PathBuf, limit: usize },
     #[error("`{path}` may be read or written by others than its owner (mode {mode:04o})")]

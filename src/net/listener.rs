@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::{self, SocketAddr};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::os::unix::net as unix;
 use std::path::Path;
 use std::sync::Arc;
@@ -90,6 +90,32 @@ fn bind_unix(path: &Path, workers: usize) -> io::Result<Bound> {
         .map(|_| listener.try_clone().map(Socket::Unix))
         .collect::<io::Result<Vec<_>>>()?;
     Ok(Bound { address: Listen::Unix(path.to_owned()), sockets })
+}
+
+/// A Unix socket that only we and root may connect to. It is made in a folder that nobody else can
+/// enter and moved to its place when it is private: there is no moment in which it is open to more.
+pub fn bind_private(path: &Path) -> io::Result<unix::UnixListener> {
+    remove_stale_socket(path)?;
+    let aside = path.with_file_name(format!(".sg{}", std::process::id()));
+    // Left over from a crash of an older process with our number.
+    fs::remove_dir_all(&aside).or_else(|error| match error.kind() {
+        io::ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
+    })?;
+    fs::DirBuilder::new().mode(0o700).create(&aside)?;
+    let bound = bind_aside(&aside.join("s"), path);
+    let removed = fs::remove_dir_all(&aside);
+    let listener = bound?;
+    removed?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+fn bind_aside(aside: &Path, path: &Path) -> io::Result<unix::UnixListener> {
+    let listener = unix::UnixListener::bind(aside)?;
+    fs::set_permissions(aside, fs::Permissions::from_mode(0o600))?;
+    fs::rename(aside, path)?;
+    Ok(listener)
 }
 
 /// A socket file that nobody listens on is left over from a crash. Anything else is not ours to
@@ -189,6 +215,21 @@ mod tests {
         let first = bind(&Listen::Tcp("127.0.0.1:0".parse().unwrap()), 1).unwrap();
         let second = bind(&first.address, 1).unwrap_err();
         assert_eq!(second.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn a_private_socket_is_for_its_owner_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        let listener = bind_private(&path).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
+        unix::UnixStream::connect(&path).unwrap();
+        assert_eq!(bind_private(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(listener);
+        bind_private(&path).unwrap();
+        assert!(bind_private(&folder.path().join("absent/admin.sock")).is_err());
     }
 
     #[test]

@@ -6,6 +6,6 @@ mod listener;
 mod splice;
 
 pub use addr::{Listen, Target};
-pub use listener::{Bound, Listener, Socket, bind};
+pub use listener::{Bound, Listener, Socket, bind, bind_private};
 pub use splice::{Flow, SpliceEnd, splice};
 pub use stream::Stream;

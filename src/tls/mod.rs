@@ -20,6 +20,7 @@ mod certificate;
 mod server;
 mod client;
 mod named;
+mod public_key;
 
 pub use alpn::Alpn;
 pub use certificate::{
@@ -30,6 +31,7 @@ pub use context::{Context, Own, OwnTerms, contexts};
 pub use error::{HandshakeError, SvidError, peer_alert};
 pub use named::{HostName, Named, NamedConnector};
 pub use peer::Peer;
+pub use public_key::public_keys_of_pem;
 pub use roots::{Roots, RootsError, RootsFrom, roots};
 pub use server::{Accepted, Acceptor, Callers, Presented};
 

@@ -48,7 +48,12 @@ pub(super) struct Jws<'a> {
 
 impl<'a> Jws<'a> {
     pub fn read(token: &'a str) -> Result<Self, TokenError> {
-        if token.len() > TOKEN_MAX {
+        Self::read_within(token, TOKEN_MAX)
+    }
+
+    /// The same for what is no token and may be longer: `most` bytes.
+    pub fn read_within(token: &'a str, most: usize) -> Result<Self, TokenError> {
+        if token.len() > most {
             return Err(TokenError::TooLarge);
         }
         let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
@@ -85,6 +90,10 @@ impl<'a> Jws<'a> {
         self.algorithm
     }
 
+    pub fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
     pub fn payload(&self) -> &[u8] {
         &self.payload
     }
@@ -116,7 +125,12 @@ impl<'a> Jws<'a> {
     }
 
     pub fn verify(&self, keys: &KeySet) -> Result<SignedWith, KeyFault> {
-        keys.verify(self.kid.as_deref(), self.algorithm, self.signed, &self.signature)
+        self.verify_as(self.kid.as_deref(), keys)
+    }
+
+    /// By the key of that name, whatever the header says.
+    pub fn verify_as(&self, kid: Option<&str>, keys: &KeySet) -> Result<SignedWith, KeyFault> {
+        keys.verify(kid, self.algorithm, self.signed, &self.signature)
     }
 }
 

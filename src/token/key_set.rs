@@ -13,6 +13,7 @@ use thiserror::Error;
 
 use super::json::{Json, Object};
 use super::settings::Algorithm;
+use crate::tls;
 
 /// Keys of one set, usable or not.
 const KEYS_MAX: usize = 256;
@@ -88,6 +89,22 @@ impl KeySet {
     /// documents, which hold X.509 authorities, too, it is what tells the keys apart.
     pub fn of_trust_domain(jwks: &[u8]) -> Result<Self, KeySetError> {
         Self::read(jwks, Owner::TrustDomain)
+    }
+
+    /// The one public key of a PEM file, for whatever algorithms it fits. It has no name.
+    pub fn of_pem(pem: &[u8]) -> Result<Self, KeySetError> {
+        let [key] = tls::public_keys_of_pem(pem).unwrap_or_default().try_into().map_err(
+            |_none_or_several| KeySetError("the file does not hold one `PUBLIC KEY` in PEM"),
+        )?;
+        let key: Vec<u8> = key;
+        let verifiers = verifiers_of_der(&key);
+        if verifiers.is_empty() {
+            return Err(KeySetError("the key is of no kind that can verify a signature here"));
+        }
+        let digest = digest::digest(&digest::SHA256, &key);
+        let thumbprint = Thumbprint::try_from(digest.as_ref())
+            .map_err(|_length| KeySetError("the key has no digest"))?;
+        Ok(Self { keys: vec![Key { kid: None, thumbprint, verifiers }], left_out: 0 })
     }
 
     /// Keys that can verify.
@@ -254,6 +271,27 @@ fn verifiers(jwk: &Object) -> Option<Vec<(Algorithm, ParsedPublicKey)>> {
         }
         _ => None,
     }
+}
+
+/// The same for a key in DER; how long a key of RSA has to be is seen to when it verifies.
+fn verifiers_of_der(key: &[u8]) -> Vec<(Algorithm, ParsedPublicKey)> {
+    const ALL: [(Algorithm, &dyn VerificationAlgorithm); 10] = [
+        (Algorithm::Rs256, &signature::RSA_PKCS1_2048_8192_SHA256),
+        (Algorithm::Rs384, &signature::RSA_PKCS1_2048_8192_SHA384),
+        (Algorithm::Rs512, &signature::RSA_PKCS1_2048_8192_SHA512),
+        (Algorithm::Ps256, &signature::RSA_PSS_2048_8192_SHA256),
+        (Algorithm::Ps384, &signature::RSA_PSS_2048_8192_SHA384),
+        (Algorithm::Ps512, &signature::RSA_PSS_2048_8192_SHA512),
+        (Algorithm::Es256, &signature::ECDSA_P256_SHA256_FIXED),
+        (Algorithm::Es384, &signature::ECDSA_P384_SHA384_FIXED),
+        (Algorithm::Es512, &signature::ECDSA_P521_SHA512_FIXED),
+        (Algorithm::EdDsa, &signature::ED25519),
+    ];
+    ALL.into_iter()
+        .filter_map(|(algorithm, verifier)| {
+            Some((algorithm, UnparsedPublicKey::new(verifier, key).parse().ok()?))
+        })
+        .collect()
 }
 
 /// 2048 to 8192 bits (RFC 7518 section 3.3); an odd exponent of at least 3 and at most 33 bits,

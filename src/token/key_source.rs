@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::discovery::Discovery;
 use super::failure::Failure;
 use super::pace::fresh_for;
-use super::settings::{Issuer, KeysFrom};
+use super::settings::KeysFrom;
 use crate::files::{self, Follow};
 use crate::web::{Answer, Client, HttpsUrl};
 
@@ -36,16 +36,17 @@ pub(super) enum KeySource {
 }
 
 impl KeySource {
-    /// `client` is asked for unless the keys are in a file, which is followed on the current tokio
+    /// `issuer` is whose discovery document is meant. `client` is asked for unless the keys are in a file, which is followed on the current tokio
     /// runtime.
     pub(super) fn new<E>(
-        issuer: &Issuer,
+        from: &KeysFrom,
+        issuer: &str,
         client: impl FnOnce() -> Result<Client, E>,
     ) -> Result<Self, E> {
-        Ok(match &issuer.keys {
+        Ok(match from {
             KeysFrom::Discovery => {
                 let client = client()?;
-                let discovery = Discovery::new(client.clone(), issuer.issuer.clone());
+                let discovery = Discovery::new(client.clone(), issuer.to_owned());
                 Self::Discovery(client, discovery)
             }
             KeysFrom::Url(url) => Self::Url(client()?, url.clone()),

@@ -84,12 +84,14 @@ pub fn trust(
     let mut roots: HashMap<RootsFrom, Live<Roots>> = HashMap::new();
     let mut sources = Vec::with_capacity(issuers.len());
     for settings in issuers {
-        let source = KeySource::new(&settings, || match roots.get(&settings.roots) {
-            Some(known) => Ok(Client::new(known.clone())),
-            None => {
-                let found = tls::roots(&settings.roots)?;
-                roots.insert(settings.roots.clone(), found.clone());
-                Ok::<_, RootsError>(Client::new(found))
+        let source = KeySource::new(&settings.keys, &settings.issuer, || {
+            match roots.get(&settings.roots) {
+                Some(known) => Ok(Client::new(known.clone())),
+                None => {
+                    let found = tls::roots(&settings.roots)?;
+                    roots.insert(settings.roots.clone(), found.clone());
+                    Ok::<_, RootsError>(Client::new(found))
+                }
             }
         })?;
         sources.push((settings, source));

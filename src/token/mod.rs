@@ -19,6 +19,8 @@ mod refetch;
 mod keeper;
 mod bundles;
 mod keys;
+mod signed;
+mod signers;
 mod verify;
 mod inspect;
 mod bearer;
@@ -28,6 +30,7 @@ mod endpoint;
 mod source;
 
 pub use bearer::is_b64token;
+pub use claims::fingerprint_of_id;
 pub use credential::{Credential, Tokens, TokensState, TokensStatus};
 #[doc(hidden)]
 pub use inspect::{inspect_jwks, inspect_jws, inspect_token};
@@ -38,6 +41,8 @@ pub use refusal::TokenError;
 pub use settings::{
     Algorithm, ClientAuth, Endpoint, EndpointAt, Grant, Issuer, KeysFrom, Present, Proof, Svids,
 };
+pub use signed::{Signed, SignedError};
+pub use signers::{Signers, signers};
 pub use source::tokens;
 pub use verified::{Kind, Verified};
 pub use verify::{Verifier, claimed_by, expiry_of};

@@ -28,17 +28,17 @@ pub(super) type Random = fn() -> f64;
 
 /// Doubles from a second to a minute while nothing succeeds.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     next: Duration,
 }
 
 impl Backoff {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { next: FIRST }
     }
 
     /// Up to a quarter is taken off the step at random. What the server asked for is the least.
-    pub(super) fn delay(&mut self, random: f64, retry_after: Option<Duration>) -> Duration {
+    pub(crate) fn delay(&mut self, random: f64, retry_after: Option<Duration>) -> Duration {
         let step = self.next;
         self.next = (step * 2).min(MOST);
         let drawn = step.mul_f64(1.0 - 0.25 * unit(random));
@@ -47,7 +47,7 @@ impl Backoff {
     }
 
     /// After success.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.next = FIRST;
     }
 }

@@ -3,11 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, RETRY_AFTER};
 
 const MAX_AGE_MOST: Duration = Duration::from_secs(365 * 24 * 3600);
 const RETRY_AFTER_MOST: Duration = Duration::from_secs(3600);
 const CONTENT_TYPE_BYTES_MAX: usize = 128;
+const ETAG_BYTES_MAX: usize = 1024;
 
 /// What a server answered, whatever its status.
 pub struct Answer {
@@ -19,6 +20,8 @@ pub struct Answer {
     pub max_age: Option<Duration>,
     /// `retry-after` in seconds, bounded to an hour.
     pub retry_after: Option<Duration>,
+    /// `etag` as it is written, with its quotes and a `W/`; `None` if it is longer than 1024 bytes.
+    pub etag: Option<String>,
 }
 
 impl Answer {
@@ -31,6 +34,7 @@ impl Answer {
             retry_after: texts(headers, RETRY_AFTER)
                 .find_map(seconds)
                 .map(|it| it.min(RETRY_AFTER_MOST)),
+            etag: etag(headers),
         }
     }
 }
@@ -44,6 +48,7 @@ impl fmt::Debug for Answer {
             .field("body", &format_args!("{} bytes", self.body.len()))
             .field("max_age", &self.max_age)
             .field("retry_after", &self.retry_after)
+            .field("etag", &self.etag)
             .finish()
     }
 }
@@ -58,6 +63,11 @@ fn content_type(headers: &HeaderMap) -> Option<String> {
     let essence = text.split(';').next().unwrap_or_default().trim();
     let known = !essence.is_empty() && essence.len() <= CONTENT_TYPE_BYTES_MAX;
     known.then(|| essence.to_ascii_lowercase())
+}
+
+fn etag(headers: &HeaderMap) -> Option<String> {
+    let tag = texts(headers, ETAG).next()?;
+    (!tag.is_empty() && tag.len() <= ETAG_BYTES_MAX).then(|| tag.to_owned())
 }
 
 /// Where directives contradict each other, or cannot be read, the least is believed (RFC 9111
@@ -168,6 +178,14 @@ mod tests {
         assert_eq!(kind("Application/JSON; charset=utf-8").as_deref(), Some("application/json"));
         assert_eq!(kind("application/jwk-set+json").as_deref(), Some("application/jwk-set+json"));
         assert_eq!((kind(""), kind(";x"), kind("é"), kind(&"x".repeat(129))), Default::default());
+    }
+
+    #[test]
+    fn a_tag_is_kept_as_it_is_written_and_bounded() {
+        let tag = |value: &str| answer(&[(ETAG, value)]).etag;
+        assert_eq!(tag("\"a b\"").as_deref(), Some("\"a b\""));
+        assert_eq!(tag("W/\"a\"").as_deref(), Some("W/\"a\""));
+        assert_eq!((tag(""), tag("é"), tag(&"x".repeat(1025))), Default::default());
     }
 
     #[test]

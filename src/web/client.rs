@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT,
+    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName,
+    HeaderValue, IF_NONE_MATCH, USER_AGENT,
 };
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -19,7 +20,9 @@ use super::answer::Answer;
 use super::error::{WebError, in_full};
 use super::form::{self, Basic};
 use super::url::HttpsUrl;
+use super::wants::{Post, Wants};
 use crate::live::Live;
+use crate::secret::Secret;
 use crate::tls::{self, Alpn, HandshakeError, NamedConnector};
 
 const HEADERS_MAX: usize = 64;
@@ -58,7 +61,46 @@ impl Client {
 
     /// `limit` bounds the body in bytes.
     pub async fn get(&self, url: &HttpsUrl, limit: usize) -> Result<Answer, WebError> {
-        self.ask(url, request(Method::GET, url, Bytes::new())?, limit).await
+        let request = request(Method::GET, url, Bytes::new())?;
+        self.ask(url, request, self.limits.whole, limit).await
+    }
+
+    /// Like [`Self::get`], with more said of what is wanted.
+    pub async fn fetch(
+        &self,
+        url: &HttpsUrl,
+        wants: &Wants<'_>,
+        limit: usize,
+    ) -> Result<Answer, WebError> {
+        let mut request = request(Method::GET, url, Bytes::new())?;
+        if let Some(accept) = wants.accept {
+            request.headers_mut().insert(ACCEPT, HeaderValue::from_static(accept));
+        }
+        if let Some(known) = wants.known {
+            put(&mut request, IF_NONE_MATCH, known, url)?;
+        }
+        if let Some(prefer) = &wants.prefer {
+            put(&mut request, HeaderName::from_static("prefer"), prefer, url)?;
+        }
+        authorize(&mut request, wants.bearer, url)?;
+        self.ask(url, request, wants.within.unwrap_or(self.limits.whole), limit).await
+    }
+
+    /// Posts bytes as they are. Never more than once, whatever happens.
+    pub async fn post(
+        &self,
+        url: &HttpsUrl,
+        post: Post<'_>,
+        limit: usize,
+    ) -> Result<Answer, WebError> {
+        let mut request = request(Method::POST, url, post.body)?;
+        let kind = HeaderValue::from_static(post.content_type);
+        request.headers_mut().insert(CONTENT_TYPE, kind);
+        if let Some(encoding) = post.encoding {
+            request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
+        }
+        authorize(&mut request, post.bearer, url)?;
+        self.ask(url, request, post.within.unwrap_or(self.limits.whole), limit).await
     }
 
     /// Posts `fields` as `application/x-www-form-urlencoded`. Never more than once, whatever
@@ -74,19 +116,17 @@ impl Client {
         let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
         request.headers_mut().insert(CONTENT_TYPE, kind);
         if let Some(basic) = basic {
-            let unfit = || WebError::Connect {
-                to: url.shown(),
-                cause: "the client's credentials do not fit into a header".to_owned(),
-            };
-            request.headers_mut().insert(AUTHORIZATION, basic.header().ok_or_else(unfit)?);
+            let header = basic.header().ok_or_else(|| unfit(url, "the client's credentials"))?;
+            request.headers_mut().insert(AUTHORIZATION, header);
         }
-        self.ask(url, request, limit).await
+        self.ask(url, request, self.limits.whole, limit).await
     }
 
     async fn ask(
         &self,
         url: &HttpsUrl,
         request: Request<Full<Bytes>>,
+        whole: Duration,
         limit: usize,
     ) -> Result<Answer, WebError> {
         let exchange = async {
@@ -96,9 +136,9 @@ impl Client {
             };
             exchange(url, stream, request, limit).await
         };
-        match timeout(self.limits.whole, exchange).await {
+        match timeout(whole, exchange).await {
             Ok(answer) => answer,
-            Err(_) => Err(late(url, self.limits.whole)),
+            Err(_) => Err(late(url, whole)),
         }
     }
 
@@ -144,6 +184,34 @@ fn request(method: Method, url: &HttpsUrl, body: Bytes) -> Result<Request<Full<B
         .header(CONNECTION, "close")
         .body(Full::new(body))
         .map_err(|error| WebError::Connect { to: url.shown(), cause: error.to_string() })
+}
+
+/// Sets a field whose value is not ours.
+fn put(
+    request: &mut Request<Full<Bytes>>,
+    name: HeaderName,
+    value: &str,
+    url: &HttpsUrl,
+) -> Result<(), WebError> {
+    let value = HeaderValue::from_str(value).map_err(|_unfit| unfit(url, "what is known"))?;
+    request.headers_mut().insert(name, value);
+    Ok(())
+}
+
+fn authorize(
+    request: &mut Request<Full<Bytes>>,
+    bearer: Option<&Secret>,
+    url: &HttpsUrl,
+) -> Result<(), WebError> {
+    if let Some(token) = bearer {
+        let header = form::bearer(token).ok_or_else(|| unfit(url, "the token"))?;
+        request.headers_mut().insert(AUTHORIZATION, header);
+    }
+    Ok(())
+}
+
+fn unfit(url: &HttpsUrl, what: &str) -> WebError {
+    WebError::Connect { to: url.shown(), cause: format!("{what} does not fit into a header") }
 }
 
 async fn exchange<IO>(

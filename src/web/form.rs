@@ -30,6 +30,14 @@ impl Basic {
     }
 }
 
+/// Marked as sensitive, so that it never shows (RFC 6750 section 2.1).
+pub(super) fn bearer(token: &Secret) -> Option<HeaderValue> {
+    let text = Zeroizing::new(format!("Bearer {}", token.expose()));
+    let mut value = HeaderValue::from_str(&text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
 /// `fields` as `application/x-www-form-urlencoded`.
 pub(super) fn encode(fields: &[(&str, &str)]) -> Bytes {
     // Room for the worst from the start: growing would leave copies of secrets behind.

@@ -175,6 +175,71 @@ async fn an_address_without_a_path_asks_for_the_root() {
 }
 
 #[tokio::test]
+async fn what_is_known_and_wanted_is_said() {
+    let authority = Authority::new();
+    let answer = "HTTP/1.1 304 Not Modified\r\netag: W/\"b\"\r\n\r\n";
+    let server = authority.server(answer).await;
+    let token = Secret::new(SECRET.to_owned());
+    let wants = Wants {
+        accept: Some("application/gzip"),
+        bearer: Some(&token),
+        known: Some("W/\"a\""),
+        prefer: Some("modes=snapshot;wait=3".to_owned()),
+        within: None,
+    };
+    let answer = authority.client().fetch(&server.url("/b"), &wants, LIMIT).await.unwrap();
+    assert_eq!((answer.status, answer.etag.as_deref()), (304, Some("W/\"b\"")));
+    let request = server.request().await;
+    for line in [
+        "accept: application/gzip\r\n",
+        "if-none-match: W/\"a\"\r\n",
+        "prefer: modes=snapshot;wait=3\r\n",
+        "authorization: Bearer hunter2\r\n",
+    ] {
+        assert!(request.contains(line), "{request}");
+    }
+    assert_eq!(request.matches("accept:").count(), 1, "{request}");
+}
+
+#[tokio::test]
+async fn bytes_are_posted_as_they_are() {
+    let authority = Authority::new();
+    let server = authority.server(ok("")).await;
+    let token = Secret::new(SECRET.to_owned());
+    let post = Post {
+        content_type: "application/json",
+        encoding: Some("gzip"),
+        bearer: Some(&token),
+        body: bytes::Bytes::from_static(b"packed"),
+        within: None,
+    };
+    assert_eq!(
+        authority.client().post(&server.url("/logs"), post, LIMIT).await.unwrap().status,
+        200
+    );
+    let request = server.request().await;
+    assert!(request.starts_with("POST /logs HTTP/1.1\r\n"), "{request}");
+    assert!(request.ends_with("\r\n\r\npacked"), "{request}");
+    for line in [
+        "content-type: application/json",
+        "content-encoding: gzip",
+        "authorization: Bearer hunter2",
+    ] {
+        assert!(request.contains(line), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_fit_into_a_header_is_neither_sent_nor_shown() {
+    let authority = Authority::new();
+    let token = Secret::new(format!("{SECRET}\r\nx: y"));
+    let wants = Wants { bearer: Some(&token), ..Wants::default() };
+    let error = authority.client().fetch(&url("https://localhost:1/"), &wants, LIMIT).await;
+    let error = error.unwrap_err();
+    assert!(!format!("{error} {error:?}").contains(SECRET), "{error}");
+}
+
+#[tokio::test]
 async fn a_form_is_posted_with_the_credentials_of_the_client() {
     let authority = Authority::new();
     let server = authority.server(ok("done")).await;

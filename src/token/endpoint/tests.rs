@@ -272,7 +272,7 @@ fn url() -> HttpsUrl {
 
 fn answer(body: &str) -> Answer {
     let body = body.as_bytes().to_vec();
-    Answer { status: 200, content_type: None, body, max_age: None, retry_after: None }
+    Answer { status: 200, content_type: None, body, max_age: None, retry_after: None, etag: None }
 }
 
 const fn s(seconds: u64) -> Duration {

@@ -50,6 +50,55 @@ fn each_algorithm_verifies_with_its_own_kind_of_key_and_no_other() {
     }
 }
 
+/// As `openssl pkey -pubout` writes it.
+fn pem(der: &[u8]) -> String {
+    use base64::engine::general_purpose::STANDARD;
+    format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(der))
+}
+
+#[test]
+fn the_key_of_a_file_verifies_whatever_name_it_has() {
+    use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+    use aws_lc_rs::signature::KeyPair;
+    for signer in [Signer::rsa(), Signer::p256(), Signer::p384(), Signer::p521()] {
+        let der: PublicKeyX509Der<'_> = match &signer {
+            Signer::Rsa(pair) => pair.public_key().as_der().unwrap(),
+            Signer::Ecdsa(pair, ..) => pair.public_key().as_der().unwrap(),
+            Signer::Ed25519(_) => unreachable!(),
+        };
+        let keys = KeySet::of_pem(pem(der.as_ref()).as_bytes()).unwrap();
+        for algorithm in Algorithm::ALL {
+            let family = |it: Algorithm| it.as_str().starts_with("ES");
+            let fits = match &signer {
+                Signer::Rsa(_) => !family(algorithm) && algorithm != Algorithm::EdDsa,
+                other => other.algorithm() == algorithm,
+            };
+            let signature = if fits { signer.sign(algorithm, b"m") } else { vec![0; 64] };
+            assert_eq!(
+                keys.verify(None, algorithm, b"m", &signature).is_ok(),
+                fits,
+                "{algorithm:?}"
+            );
+            assert!(keys.verify(None, algorithm, b"n", &signature).is_err());
+        }
+    }
+}
+
+#[test]
+fn a_file_with_none_or_several_keys_is_refused() {
+    let whole = pem(&[1, 2, 3]);
+    for text in [
+        "",
+        "x",
+        &whole,
+        &whole.replace("PUBLIC", "PRIVATE"),
+        &format!("{whole}{whole}"),
+        &whole.replace("END", "ENDS"),
+    ] {
+        KeySet::of_pem(text.as_bytes()).expect_err(text);
+    }
+}
+
 #[test]
 fn an_algorithm_that_the_key_names_is_the_only_one() {
     let signer = Signer::rsa();
