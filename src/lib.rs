@@ -28,6 +28,7 @@ pub mod telemetry;
 pub mod identity;
 pub mod policy;
 pub mod dev;
+pub mod api;
 // Handshakes: mints `Peer`.
 pub mod tls;
 // HTTPS to servers known by name.

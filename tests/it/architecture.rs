@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &["live", "secret", "workload_api"],
     &["files", "net", "telemetry"],
-    &["identity", "policy", "dev"],
+    &["identity", "policy", "dev", "api"],
     &["tls"],
     &["web"],
     &["token"],
@@ -36,6 +36,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("print!", &["cli"]),
     ("println!", &["cli"]),
     ("prometheus_client::", &["telemetry"]),
+    ("prost_reflect::", &["api"]),
     ("prost::", &["workload_api", "cli"]), // the demo plays a gRPC service
     ("rcgen::", &["dev", "identity"]),
     ("regorus::", &["policy"]),
@@ -43,7 +44,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("rustls_native_certs::", &["tls"]),
     ("rustls_pki_types::", &["identity", "dev", "tls"]),
     ("schemars::", &["config", "cli"]),
-    ("serde_saphyr::", &["config"]),
+    ("serde_saphyr::", &["api", "config"]),
     ("std::env::var(", &["config", "cli"]),
     // The data path names the streams that `tls` hands it; the demo plays a stranger.
     ("tokio_rustls::", &["tls", "proxy", "cli"]),
