@@ -4,8 +4,13 @@
 //!
 //! ```text
 //! bytes ─net─▶ stream ─tls─▶ Peer ─────────┬─grant─▶ Claims ─authz─▶ Permit ─proxy─▶ upstream
-//!                      └token─▶ Verified ──┘
+//!                      └token─▶ Verified ──┘ ▲                 ▲
+//!                                            └─ policy::Rules ─┴─ the routes
 //! ```
+//!
+//! The rules are the policy in force, the shadow policy and what is revoked. A candidate comes from
+//! files, or from a bundle ([`opa`]), and is examined in another process before it is swapped in.
+//! What tools tell of decisions is [`review`]: it asks the same guard, and permits nothing.
 //!
 //! [`tls::Peer`], [`token::Verified`], [`authz::Claims`] and [`authz::Permit`] are proofs: each has
 //! private fields and is made in one room, and the next step cannot be called without the one
@@ -37,9 +42,12 @@ pub mod web;
 pub mod token;
 // May they? Mints `Claims` and `Permit`.
 pub mod authz;
-// The data path, and the side door.
+// OPA's management protocols.
+pub mod opa;
+// The data path, the side door, and the reviewer's table.
 pub mod proxy;
 pub mod admin;
+pub mod review;
 // From the operator's file to each room's settings.
 pub mod config;
 // The one assembler.

@@ -4,9 +4,7 @@ package sidegate.request
 
 import rego.v1
 
-# Nothing is deleted while changes are frozen.
-deny contains {"code": "frozen", "message": "no deletions while changes are frozen"} if {
-	input.request.method == "DELETE"
-	input.local.environment in data.freeze.environments
-	input.time.weekday in data.freeze.weekdays
-}
+import data.lib.freeze
+
+# Nothing is deleted while changes are frozen (freeze/data.json).
+deny contains reason if some reason in freeze.reasons

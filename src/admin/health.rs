@@ -59,7 +59,8 @@ fn verdict(question: &str, reasons: &[Reason], notes: &[Reason]) -> Answer {
     server::text(status, "application/json", body)
 }
 
-fn told(reasons: &[Reason]) -> Value {
+/// As the probes tell them.
+pub fn told(reasons: &[Reason]) -> Value {
     let one = |reason: &Reason| {
         let since = reason.since.map(|since| Rfc3339(since).to_string());
         json!({"code": reason.code, "message": reason.message, "since": since})

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time;
 
@@ -40,22 +42,81 @@ const LIMITS: Limits = Limits {
 /// When accepting fails, most likely for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Who is on the other end, where the system tells.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Visitor {
+    pub(super) uid: Option<u32>,
+    pub(super) pid: Option<i32>,
+}
+
+/// Where visitors come in.
+pub(super) trait Door: Send {
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Visitor)>> + Send;
+}
+
+impl Door for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<(TcpStream, Visitor)> {
+        Ok((Self::accept(self).await?.0, Visitor::default()))
+    }
+}
+
+impl Door for UnixListener {
+    type Stream = UnixStream;
+
+    async fn accept(&self) -> io::Result<(UnixStream, Visitor)> {
+        let (stream, _) = Self::accept(self).await?;
+        let known = stream.peer_cred()?;
+        Ok((stream, Visitor { uid: Some(known.uid()), pid: known.pid() }))
+    }
+}
+
+/// What a request is answered with.
+pub(super) trait Service: Send + Sync + 'static {
+    fn answer(
+        &self,
+        request: http::Request<Incoming>,
+        visitor: Visitor,
+    ) -> impl Future<Output = Answer> + Send;
+}
+
+/// Pages that are only read, by their path.
+struct Pages<F>(F);
+
+impl<F: Fn(&str) -> Option<Answer> + Send + Sync + 'static> Service for Pages<F> {
+    async fn answer(&self, request: http::Request<Incoming>, _visitor: Visitor) -> Answer {
+        reply(request.method(), request.uri().path(), &self.0)
+    }
+}
+
 /// Answers until `shutdown` resolves, then cuts what is still open.
 pub(super) async fn serve(
     listener: TcpListener,
     answer: impl Fn(&str) -> Option<Answer> + Send + Sync + 'static,
     shutdown: impl Future<Output = ()>,
 ) {
-    serve_within(LIMITS, listener, answer, shutdown).await;
+    serve_all(listener, Pages(answer), shutdown).await;
+}
+
+/// The same for more than pages.
+pub(super) async fn serve_all(
+    door: impl Door,
+    service: impl Service,
+    shutdown: impl Future<Output = ()>,
+) {
+    serve_within(LIMITS, door, service, shutdown).await;
 }
 
 async fn serve_within(
     limits: Limits,
-    listener: TcpListener,
-    answer: impl Fn(&str) -> Option<Answer> + Send + Sync + 'static,
+    door: impl Door,
+    service: impl Service,
     shutdown: impl Future<Output = ()>,
 ) {
-    let answer = Arc::new(answer);
+    let service = Arc::new(service);
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
@@ -64,9 +125,9 @@ async fn serve_within(
         tokio::select! {
             () = &mut shutdown => return,
             Some(_ended) = connections.join_next() => {}
-            accepted = listener.accept(), if free => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(connection(limits, stream, Arc::clone(&answer)));
+            accepted = door.accept(), if free => match accepted {
+                Ok((stream, visitor)) => {
+                    connections.spawn(connection(limits, stream, visitor, Arc::clone(&service)));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the side door cannot accept connections");
@@ -79,12 +140,13 @@ async fn serve_within(
 
 async fn connection(
     limits: Limits,
-    stream: TcpStream,
-    answer: Arc<impl Fn(&str) -> Option<Answer>>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send,
+    visitor: Visitor,
+    service: Arc<impl Service>,
 ) {
     let service = service_fn(|request: http::Request<Incoming>| {
-        let reply = reply(request.method(), request.uri().path(), &*answer);
-        async move { Ok::<_, Infallible>(reply) }
+        let service = Arc::clone(&service);
+        async move { Ok::<_, Infallible>(service.answer(request, visitor).await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -104,13 +166,15 @@ fn reply(method: &Method, path: &str, answer: impl Fn(&str) -> Option<Answer>) -
     let reads = matches!(*method, Method::GET | Method::HEAD);
     match answer(path) {
         Some(answer) if reads => answer,
-        Some(_) => {
-            let mut refusal = text(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "");
-            refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            refusal
-        }
+        Some(_) => not_allowed("GET, HEAD"),
         None => text(StatusCode::NOT_FOUND, "text/plain", ""),
     }
+}
+
+pub(super) fn not_allowed(allowed: &'static str) -> Answer {
+    let mut refusal = text(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "");
+    refusal.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    refusal
 }
 
 pub(super) fn text(
@@ -138,7 +202,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let answer = |_: &str| Some(text(StatusCode::OK, "text/plain", "here"));
-        tokio::spawn(serve_within(limits, listener, answer, std::future::pending()));
+        tokio::spawn(serve_within(limits, listener, Pages(answer), std::future::pending()));
 
         let mut silent = Vec::new();
         for _ in 0..10 {

@@ -3,15 +3,18 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::figures::figures;
+use super::figures::{RulesInUse, figures, of_policies};
 use super::notices::Notices;
 use super::outside::Outside;
+use super::policies::Policies;
+use super::reports::ReportsSeen;
+use super::shadow;
 use super::shutdown::Shutdown;
 use super::switches::Switches;
 use crate::admin::{Checks, Reason};
 use crate::identity::AgentStatus;
 use crate::live::Live;
-use crate::policy::{Policy, PolicyStatus};
+use crate::proxy::Shadowing;
 use crate::telemetry::audit::Sink;
 use crate::telemetry::metrics::{Control, Metrics};
 use crate::tls::Context;
@@ -22,10 +25,12 @@ pub(super) struct Sources {
     pub(super) identity: Live<AgentStatus>,
     /// What handshakes use, which is made from what the agent gave.
     pub(super) contexts: Live<Context>,
-    pub(super) policy: Live<Policy>,
-    pub(super) policy_status: Live<PolicyStatus>,
+    pub(super) policies: Policies,
+    pub(super) rules: RulesInUse,
     pub(super) outside: Outside,
     pub(super) switches: Switches,
+    pub(super) reports: ReportsSeen,
+    pub(super) shadowing: Option<Shadowing>,
     pub(super) shutdown: Shutdown,
 }
 
@@ -37,7 +42,7 @@ impl Sources {
         Checks {
             startup: Box::new(move || startup.not_started()),
             ready: Box::new(move || ready.not_ready()),
-            notes: Box::new(move || notes.notices().notes),
+            notes: Box::new(move || notes.noted()),
         }
     }
 
@@ -61,15 +66,29 @@ impl Sources {
 
     fn notices(&self) -> Notices {
         let (identity, context) = (self.identity.load(), self.contexts.load());
-        Notices::of(&identity, &context, &self.outside, SystemTime::now())
+        Notices::of(&identity, &context, &self.outside, &self.policies, SystemTime::now())
+    }
+
+    fn noted(&self) -> Vec<Reason> {
+        let mut notes = self.notices().notes;
+        notes.extend(self.policies.notes());
+        notes.extend(self.reports.notes());
+        notes
     }
 
     fn refresh(&self, control: &Control) {
         let status = self.identity.load();
         control.agent_state(status.state.as_str());
         control.svid_not_after(status.svid_not_after);
-        control.policy_revision(self.policy.load().revision());
-        control.tell(figures(&self.outside, &self.switches, &self.contexts.load()));
+        control.policy_revision(self.policies.rules.load().policy.revision());
+        let mut told =
+            figures(&self.outside, &self.switches, &self.contexts.load(), self.policies.bundles());
+        told.extend(of_policies(&self.policies));
+        told.extend(self.rules.figures());
+        told.extend(self.reports.figures());
+        let (status, counts) = (self.policies.shadow.as_ref(), self.shadowing.as_ref());
+        told.extend(shadow::figures(status, counts));
+        control.tell(told);
     }
 
     /// Keeps the metrics of the control plane in step, on the current runtime.
@@ -102,12 +121,21 @@ impl Sources {
     }
 
     fn follow_policy(&self, metrics: Arc<Metrics>) {
-        let status = self.policy_status.clone();
+        let status = self.policies.enforced.clone();
         let mut changes = status.changes();
+        let mut seen = (0, 0);
         tokio::spawn(async move {
             loop {
                 changes.changed().await;
-                metrics.control().policy_reloaded(status.load().last_error.is_none());
+                let status = status.snapshot();
+                let now = (status.taken, status.refused);
+                for _ in seen.0..now.0 {
+                    metrics.control().policy_reloaded(true);
+                }
+                for _ in seen.1..now.1 {
+                    metrics.control().policy_reloaded(false);
+                }
+                seen = now;
             }
         });
     }

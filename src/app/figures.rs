@@ -1,21 +1,87 @@
-//! The metrics of what listeners need beside SPIFFE, as they are at a scrape.
+//! The metrics of policies, and of what listeners need beside SPIFFE, as they are at a scrape.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::outside::Outside;
+use super::policies::Policies;
 use super::switches::{Switches, word};
+use crate::live::Live;
+use crate::opa::BundleStatus;
+use crate::policy::{Aside, Lane, Revoker};
 use crate::telemetry::metrics::{Kind, Told};
 use crate::tls::Context;
 use crate::token::KeysState;
 
-type Labels = Vec<(&'static str, String)>;
+pub(super) type Labels = Vec<(&'static str, String)>;
+
+/// What is decided by, beside the policy itself.
+#[derive(Debug, Clone)]
+pub(super) struct RulesInUse {
+    pub(super) revoker: Revoker,
+    pub(super) aside: Aside,
+}
+
+impl RulesInUse {
+    pub(super) fn figures(&self) -> Vec<Told> {
+        let (asked, refused) = self.aside.counts();
+        let result = |word: &str| vec![("result", word.to_owned())];
+        let held = u64::try_from(self.revoker.count()).unwrap_or(u64::MAX);
+        vec![
+            counter(
+                "sidegate_policy_evaluations_aside",
+                "Questions too slow for a worker, asked beside it or refused for want of room.",
+                vec![(result("asked"), asked), (result("refused"), refused)],
+            ),
+            gauge(
+                "sidegate_runtime_revocations",
+                "Entries revoked at run time.",
+                vec![(Vec::new(), held)],
+            ),
+        ]
+    }
+}
 
 /// Nothing where nothing of the kind is configured.
-pub(super) fn figures(outside: &Outside, switches: &Switches, context: &Context) -> Vec<Told> {
+pub(super) fn figures<'b>(
+    outside: &Outside,
+    switches: &Switches,
+    context: &Context,
+    bundles: impl Iterator<Item = &'b Live<BundleStatus>>,
+) -> Vec<Told> {
     let mut told = ways_out(outside, switches, context);
     told.extend(tokens(outside));
     told.extend(keys(outside));
     told.extend(certificates(outside));
+    told.extend(self::bundles(bundles));
+    told.retain(|told| !told.series.is_empty());
+    told
+}
+
+/// How it stands with the policies that are followed.
+pub(super) fn of_policies(policies: &Policies) -> Vec<Told> {
+    let (mut loaded, mut refused) = (Vec::new(), Vec::new());
+    let lanes =
+        [(Lane::Enforced, Some(&policies.enforced)), (Lane::Shadow, policies.shadow.as_ref())];
+    for (lane, status) in lanes {
+        let Some(status) = status.map(Live::load) else { continue };
+        let labels: Labels = vec![("lane", lane.as_str().to_owned())];
+        if let Some(at) = status.loaded_at {
+            loaded.push((labels.clone(), unix_seconds(at)));
+        }
+        refused.push((labels, u64::from(status.last_error.is_some())));
+    }
+    let mut told = vec![
+        gauge(
+            "sidegate_policy_loaded_timestamp_seconds",
+            "When the policy in force came into force, in seconds since 1970.",
+            loaded,
+        ),
+        gauge(
+            "sidegate_policy_candidate_refused",
+            "1 while what is offered as policy is not in force, 0 otherwise.",
+            refused,
+        ),
+    ];
     told.retain(|told| !told.series.is_empty());
     told
 }
@@ -115,11 +181,44 @@ fn certificates(outside: &Outside) -> Vec<Told> {
     )]
 }
 
-fn gauge(name: &'static str, help: &'static str, series: Vec<(Labels, u64)>) -> Told {
+fn bundles<'b>(bundles: impl Iterator<Item = &'b Live<BundleStatus>>) -> Vec<Told> {
+    let (mut downloads, mut answered, mut activated) = (Vec::new(), Vec::new(), Vec::new());
+    for bundle in bundles {
+        let status = bundle.load();
+        let of_bundle = || ("bundle", status.name.clone());
+        for (result, count) in status.downloads.by_result() {
+            downloads.push((vec![of_bundle(), ("result", result.to_owned())], count));
+        }
+        answered
+            .extend(status.last_successful_request.map(|at| (vec![of_bundle()], unix_seconds(at))));
+        activated.extend(
+            status.last_successful_activation.map(|at| (vec![of_bundle()], unix_seconds(at))),
+        );
+    }
+    vec![
+        counter(
+            "sidegate_bundle_downloads",
+            "Attempts to get a bundle, by what came of it.",
+            downloads,
+        ),
+        gauge(
+            "sidegate_bundle_last_success_timestamp_seconds",
+            "When a bundle was last had or known to be the same, in seconds since 1970.",
+            answered,
+        ),
+        gauge(
+            "sidegate_bundle_activated_timestamp_seconds",
+            "When a bundle was last put in force, in seconds since 1970.",
+            activated,
+        ),
+    ]
+}
+
+pub(super) fn gauge(name: &'static str, help: &'static str, series: Vec<(Labels, u64)>) -> Told {
     Told { name, help, kind: Kind::Gauge, series }
 }
 
-fn counter(name: &'static str, help: &'static str, series: Vec<(Labels, u64)>) -> Told {
+pub(super) fn counter(name: &'static str, help: &'static str, series: Vec<(Labels, u64)>) -> Told {
     Told { name, help, kind: Kind::Counter, series }
 }
 

@@ -8,9 +8,13 @@ mod settings;
 mod sockets;
 mod shutdown;
 mod switches;
+mod policies;
 mod notices;
 mod figures;
+mod reports;
+mod shadow;
 mod checks;
+mod admin;
 mod workers;
 
 use std::net::SocketAddr;
@@ -20,20 +24,25 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context as _;
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use crate::admin;
+pub use settings::{Served, ServedRoutes, routes};
+
+use crate::admin as side_door;
 use crate::authz::{Guard, Tenant};
 use crate::config::Config;
 use crate::identity;
 use crate::identity::AgentState;
 use crate::net::Listen;
-use crate::policy;
+use crate::policy::{Aside, Examiner, Revoker};
 use crate::proxy::{HANDSHAKE_CODES, OUTCOMES};
 use crate::telemetry::Direction;
 use crate::telemetry::audit::Sink;
 use crate::telemetry::metrics::{Labels, ListenerLabel, Metrics};
 use crate::tls;
 use checks::Sources;
+use figures::RulesInUse;
 use outside::Outside;
+use policies::Policies;
+use reports::Reports;
 use shutdown::Shutdown;
 use sockets::Addresses;
 use switches::Switches;
@@ -49,6 +58,7 @@ pub struct Running {
     shutdown: Shutdown,
     workers: Workers,
     audit: Option<Sink>,
+    reports: Reports,
     control: Control,
 }
 
@@ -59,13 +69,21 @@ struct Control(Option<Runtime>);
 
 /// Builds and starts everything. Returns once all listeners accept; whether there is an identity
 /// yet is the business of readiness.
+///
+/// Policies are examined in this process, where a hostile one may do harm: see [`start_with`].
 pub fn start(config: Config) -> anyhow::Result<Running> {
+    start_with(config, &Examiner::default())
+}
+
+/// The same, with policies examined by `examiner`.
+pub fn start_with(config: Config, examiner: &Examiner) -> anyhow::Result<Running> {
     let control = Control::new()?;
     let handle = control.handle()?;
     let entered = handle.enter();
 
-    let policy_settings = policy::Settings { path: config.policy.clone() };
-    let first_policy = policy::load(&policy_settings).context("the policy is not usable")?;
+    let policies = Policies::start(&config, examiner)?;
+    let keep = config.admin.as_ref().and_then(|admin| admin.keep.clone());
+    let revoker = Revoker::open(policies.desk.clone(), keep).context("revocations of earlier")?;
     let tenant = Tenant::parse(&config.tenant).context("the tenant is not usable")?;
     let (addresses, sockets) = sockets::bind(&config)?;
     let audit = Sink::open(settings::audit(&config.audit)).context("cannot open the audit log")?;
@@ -77,40 +95,51 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
     let contexts = tls::contexts(&identity, settings::tls(&config));
     let outside = Outside::start(&config, &identity, &contexts)?;
     let (inbound, outbound) = settings::listeners(&config, &outside)?;
-    let (live_policy, policy_status) = policy::watch(policy_settings, first_policy);
     let metrics = Arc::new(Metrics::new(labels(&config), SystemTime::now()));
     let shutdown = Shutdown::new(config.drain_timeout);
+    let reports = Reports::start(&config, &policies, &audit)?;
+    let shadowing = shadow::start(&config, &inbound)?;
+    let aside = Aside::new(handle.clone());
     let sources = Sources {
         identity: identity.status,
         contexts: contexts.clone(),
-        policy: live_policy.clone(),
-        policy_status,
+        policies: policies.clone(),
+        rules: RulesInUse { revoker: revoker.clone(), aside: aside.clone() },
         outside: outside.clone(),
         switches: Switches::default(),
+        reports: reports.seen(),
+        shadowing: shadowing.clone(),
         shutdown: shutdown.clone(),
     };
     sources.follow(&metrics, &audit);
+    tokio::spawn(revoker.clone().lapse());
+    if let Some(listener) = sockets.admin {
+        let pages = admin::pages(&sources, &addresses, &revoker);
+        tokio::spawn(side_door::serve_interface(listener, pages, revoker, shutdown.ended()));
+    }
     if let Some(listener) = sockets.health {
-        tokio::spawn(admin::serve_health(listener, sources.checks(), shutdown.ended()));
+        tokio::spawn(side_door::serve_health(listener, sources.checks(), shutdown.ended()));
     }
     if let Some(listener) = sockets.metrics {
-        tokio::spawn(admin::serve_metrics(listener, Arc::clone(&metrics), shutdown.ended()));
+        tokio::spawn(side_door::serve_metrics(listener, Arc::clone(&metrics), shutdown.ended()));
     }
 
     let shared = Shared {
         inbound,
         outbound,
         guard: Arc::new(Guard::new(tenant)),
-        policy: live_policy,
+        rules: policies.rules,
+        aside,
         contexts,
         trusted: outside.trusted,
+        shadowing,
         metrics,
         shutdown: shutdown.clone(),
     };
     let workers = Workers::start(&shared, sockets.listeners, &audit, config.workers)
         .inspect_err(|_| shutdown.cut())?;
     drop(entered);
-    Ok(Running { addresses, shutdown, workers, audit: Some(audit), control })
+    Ok(Running { addresses, shutdown, workers, audit: Some(audit), reports, control })
 }
 
 fn labels(config: &Config) -> Labels {
@@ -128,15 +157,23 @@ fn labels(config: &Config) -> Labels {
 
 /// Everything that `start` would refuse, without starting anything.
 pub fn check(config: &Config) -> anyhow::Result<()> {
-    settings::routes(config)?;
+    check_with(config, &Examiner::default())
+}
+
+/// The same, with policies examined by `examiner`.
+pub fn check_with(config: &Config, examiner: &Examiner) -> anyhow::Result<()> {
+    routes(config)?;
     let control = Control::new()?;
     let handle = control.handle()?;
     let entered = handle.enter();
     outside::check(config)?;
+    // Authorities of a bundle server are followed, as those of issuers are.
+    let checked = policies::check(config, examiner);
     drop(entered);
-    policy::load(&policy::Settings { path: config.policy.clone() })
-        .context("the policy is not usable")?;
-    Ok(())
+    if let Some(keep) = config.admin.as_ref().and_then(|admin| admin.keep.as_ref()) {
+        Revoker::check(keep).context("revocations of earlier")?;
+    }
+    checked
 }
 
 impl Running {
@@ -189,6 +226,7 @@ impl Running {
         {
             tracing::error!(%error, "audit log not closed in order");
         }
+        self.reports.close();
     }
 }
 

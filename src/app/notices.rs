@@ -6,12 +6,17 @@
 use std::time::SystemTime;
 
 use super::outside::{Outside, WayIn};
+use super::policies::Policies;
 use super::switches::word;
 use crate::admin::Reason;
 use crate::config::Accept;
 use crate::identity::{AgentState, AgentStatus};
+use crate::policy::PolicyStatus;
 use crate::tls::Context;
 use crate::token::{KeysState, TokensState, TokensStatus};
+
+/// Of why a policy was refused. The log has all of it.
+const ERROR_CHARS_MAX: usize = 1000;
 
 /// Both kinds, as they are now.
 #[derive(Debug, Default)]
@@ -26,9 +31,11 @@ impl Notices {
         identity: &AgentStatus,
         context: &Context,
         outside: &Outside,
+        policies: &Policies,
         now: SystemTime,
     ) -> Self {
         let mut notices = Self::default();
+        notices.policies(policies);
         let svid = context.own().is_some_and(|own| now < own.not_after);
         let mut depends_on_svid = false;
         for way in &outside.inbound {
@@ -67,6 +74,28 @@ impl Notices {
         notices.identity(identity, svid, depends_on_svid);
         notices.keys(outside);
         notices
+    }
+
+    fn policies(&mut self, policies: &Policies) {
+        let enforced = policies.enforced.load();
+        if enforced.revision.is_none() {
+            let message = "no policy has been received yet, so nobody is let in".to_owned();
+            self.add(true, Reason { code: "policy_missing", message, since: None });
+        }
+        self.refused_policy("policy_refused", &enforced);
+        if let Some(shadow) = &policies.shadow {
+            self.refused_policy("shadow_policy_refused", &shadow.load());
+        }
+    }
+
+    /// The one before holds, so traffic may come.
+    fn refused_policy(&mut self, code: &'static str, status: &PolicyStatus) {
+        let Some(error) = &status.last_error else { return };
+        let in_force = status.revision.as_deref().unwrap_or("none");
+        let candidate = status.candidate.as_deref().unwrap_or("none");
+        let error: String = error.chars().take(ERROR_CHARS_MAX).collect();
+        let message = format!("revision {in_force} stays, candidate {candidate}: {error}");
+        self.add(false, Reason { code, message, since: Some(status.last_attempt) });
     }
 
     fn identity(&mut self, status: &AgentStatus, svid: bool, depends: bool) {

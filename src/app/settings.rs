@@ -27,9 +27,37 @@ pub(super) fn listeners(config: &Config, outside: &Outside) -> anyhow::Result<Li
     Ok((inbound.collect::<anyhow::Result<_>>()?, outbound.collect::<anyhow::Result<_>>()?))
 }
 
-/// Refuses what only the route table can tell.
-pub(super) fn routes(config: &Config) -> anyhow::Result<()> {
-    config.inbound.iter().try_for_each(|listener| table(listener).map(drop))
+/// What an inbound listener serves.
+#[derive(Debug)]
+pub struct Served {
+    pub listener: String,
+    pub routes: ServedRoutes,
+}
+
+/// What may be called.
+#[derive(Debug)]
+pub enum ServedRoutes {
+    Http(RouteTable),
+    /// Every connection falls under this one.
+    Stream(Arc<Route>),
+}
+
+/// What every inbound listener serves. Refuses what only the route table can tell.
+pub fn routes(config: &Config) -> anyhow::Result<Vec<Served>> {
+    config.inbound.iter().map(served).collect()
+}
+
+fn served(listener: &config::Inbound) -> anyhow::Result<Served> {
+    let routes = match stream(listener)? {
+        Some(route) => ServedRoutes::Stream(route),
+        None => ServedRoutes::Http(table(listener)?),
+    };
+    Ok(Served { listener: listener.name.clone(), routes })
+}
+
+fn stream(listener: &config::Inbound) -> anyhow::Result<Option<Arc<Route>>> {
+    let Some(required) = &listener.required else { return Ok(None) };
+    Ok(Some(Arc::new(Route::new(&listener.name, self::required(required)?)?)))
 }
 
 fn table(listener: &config::Inbound) -> anyhow::Result<RouteTable> {
@@ -43,17 +71,16 @@ pub(super) fn tls(config: &Config) -> tls::Settings {
 }
 
 fn inbound_listener(listener: &config::Inbound, way: &WayIn) -> anyhow::Result<InboundSettings> {
-    let stream = match &listener.required {
-        Some(required) => Some(Arc::new(Route::new(&listener.name, self::required(required)?)?)),
-        None => None,
-    };
+    for note in &listener.notes {
+        tracing::info!(listener = listener.name, "{note}");
+    }
     Ok(InboundSettings {
         name: Arc::from(listener.name.as_str()),
         forward_to: listener.forward_to.clone(),
         protocol: listener.protocol,
         speaks: listener.speaks,
         routes: table(listener)?,
-        stream,
+        stream: stream(listener)?,
         callers: way.callers(),
         trust_forwarded_from: listener.trust_forwarded_from.clone(),
         limits: listener.limits.clone(),
@@ -107,6 +134,10 @@ fn required(required: &config::Required) -> anyhow::Result<Required> {
     Ok(match required {
         config::Required::All(all) => Required::All(scopes(all)?),
         config::Required::Any(any) => Required::Any(scopes(any)?),
+        config::Required::AnyOf(lists) => {
+            let lists = lists.iter().map(|list| scopes(list)).collect::<anyhow::Result<_>>()?;
+            Required::any_of(lists)
+        }
         config::Required::NoScope => Required::DangerNoScope,
     })
 }

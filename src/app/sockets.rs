@@ -2,9 +2,10 @@
 
 use std::io;
 use std::net::{self as std_net, SocketAddr};
+use std::path::Path;
 
 use anyhow::Context as _;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 
 use crate::config::Config;
 use crate::net::{self, Bound, Listen};
@@ -24,6 +25,7 @@ pub(super) struct Sockets {
     pub(super) listeners: Vec<Bound>,
     pub(super) health: Option<TcpListener>,
     pub(super) metrics: Option<TcpListener>,
+    pub(super) admin: Option<UnixListener>,
 }
 
 /// Binds them all. Call it within a runtime.
@@ -42,7 +44,14 @@ pub(super) fn bind(config: &Config) -> anyhow::Result<(Addresses, Sockets)> {
     }
     let health = side_door(config.health, "health", &mut addresses.health)?;
     let metrics = side_door(config.metrics, "metrics", &mut addresses.metrics)?;
-    Ok((addresses, Sockets { listeners, health, metrics }))
+    let admin = config.admin.as_ref().map(|admin| private(&admin.listen)).transpose()?;
+    Ok((addresses, Sockets { listeners, health, metrics, admin }))
+}
+
+fn private(path: &Path) -> anyhow::Result<UnixListener> {
+    net::bind_private(path)
+        .and_then(UnixListener::from_std)
+        .with_context(|| format!("`admin` cannot listen on `{}`", path.display()))
 }
 
 fn listener(listen: &Listen, workers: usize, name: &str) -> anyhow::Result<Bound> {

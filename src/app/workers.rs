@@ -15,8 +15,10 @@ use super::shutdown::Shutdown;
 use crate::authz::{Grants, Guard};
 use crate::live::Live;
 use crate::net::{Bound, Socket};
-use crate::policy::Policy;
-use crate::proxy::{Inbound, InboundSettings, Judges, Outbound, OutboundSettings, Worker};
+use crate::policy::{Aside, Rules};
+use crate::proxy::{
+    Inbound, InboundSettings, Judges, Outbound, OutboundSettings, Shadowing, Worker,
+};
 use crate::telemetry::audit::{Handle, Sink};
 use crate::telemetry::metrics::Metrics;
 use crate::tls;
@@ -28,9 +30,11 @@ pub(super) struct Shared {
     pub(super) inbound: Vec<Arc<InboundSettings>>,
     pub(super) outbound: Vec<Arc<OutboundSettings>>,
     pub(super) guard: Arc<Guard>,
-    pub(super) policy: Live<Policy>,
+    pub(super) rules: Live<Rules>,
+    pub(super) aside: Aside,
     pub(super) contexts: Live<tls::Context>,
     pub(super) trusted: Trusted,
+    pub(super) shadowing: Option<Shadowing>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) shutdown: Shutdown,
 }
@@ -104,9 +108,11 @@ fn serve(
         let audit = Rc::new(audit);
         let judges = Judges {
             guard: Arc::clone(&shared.guard),
-            policy: shared.policy.clone(),
+            rules: shared.rules.clone(),
             grants: Grants::new(),
+            aside: shared.aside.clone(),
             verifier: Verifier::new(shared.trusted.clone()),
+            shadow: shared.shadowing.clone().map(|all| (all.clone(), all.worker())),
         };
         let listeners = sockets
             .into_iter()

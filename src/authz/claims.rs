@@ -161,7 +161,7 @@ impl Claims {
         self.refusal.as_ref()
     }
 
-    pub(super) fn facts(&self) -> &Subject {
+    pub(super) fn facts(&self) -> &Arc<Subject> {
         &self.subject
     }
 }

@@ -1,35 +1,27 @@
-//! From a verified identity to its claims, by way of the policy. The arithmetic on scopes is here.
-//!
-//! `effective = brought ∩ global ∩ team ∩ resource ∩ tenant`. What a workload brings is what the
-//! policy grants it, roles included; what a machine token brings stands in it. Whatever goes wrong
-//! on the way leaves an identity with nothing.
+//! From a verified identity to its claims, by way of the policy: asked once, kept for as long as the
+//! answer holds. Whatever goes wrong on the way leaves an identity with nothing.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use spiffe::SpiffeId;
+use tokio::sync::Notify;
 
-use crate::policy::{
-    IdentityAnswer, IdentityQuestion, Limit, Local, Policy, Subject, Workload, minute_end,
-};
+use crate::policy::{Aside, Budget, IdentityQuestion, Local, Policy, Subject, Workload};
 use crate::tls::Peer;
 use crate::token::{Kind, Verified};
 
 use super::claims::{Claims, Method, Refusal, Rights};
-use super::scopes::{ScopeError, ScopePattern, ScopeSet};
-use super::tenant::Tenant;
+pub(super) use super::rights::{Brings, rights};
+use super::rights::{Cut, RETRY_AFTER_ERROR, evaluate};
+pub(super) use at_hand::ask;
 
-/// How long a policy that failed to answer is not asked again for the same identity.
-const RETRY_AFTER_ERROR: Duration = Duration::from_secs(1);
 /// Answers that one worker keeps: at most twice as many.
 const GENERATION_MAX: usize = 8 * 1024;
-/// A right to reach into other tenants has to be given anew at least this often (AZ-8). That of a
-/// token lives no longer than its issuer's settings allow, by default as long.
-const CROSS_TENANT_TTL_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// One worker's way to claims, with the answers it has had. Cheap to clone within the worker.
 #[derive(Debug, Clone, Default)]
@@ -39,12 +31,29 @@ pub struct Grants(Rc<RefCell<Cache>>);
 /// moves to the younger. So it is bounded without bookkeeping on each use.
 #[derive(Debug, Default)]
 struct Cache {
-    // INVARIANT: everything here was answered by policy `revision` to `local`.
-    revision: Option<Arc<str>>,
+    // INVARIANT: everything here was answered by the policy of that digest to `local`.
+    digest: Option<Arc<str>>,
     local: Option<Local>,
     young: HashMap<Key, Arc<Claims>>,
     old: HashMap<Key, Arc<Claims>>,
+    /// Who is being asked about aside: whoever else wants to know waits for that answer.
+    asked: HashMap<Key, Rc<Notify>>,
     evaluations: u64,
+}
+
+/// The question about one caller is on its way. However it ends, others need not wait for it then.
+struct OnItsWay<'g> {
+    grants: &'g Grants,
+    key: Key,
+}
+
+/// A question to the policy, to be asked on another thread.
+struct Inquiry {
+    policy: Arc<Policy>,
+    subject: Arc<Subject>,
+    token: Option<Arc<Verified>>,
+    local: Local,
+    address: Option<IpAddr>,
 }
 
 /// Who, and the address if the policy looks at it.
@@ -60,7 +69,7 @@ enum Who {
 
 /// Who proved to be there, and how.
 #[derive(Debug, Clone, Copy)]
-enum Caller<'a> {
+pub(super) enum Caller<'a> {
     Peer(&'a SpiffeId, &'a Arc<str>),
     Token(&'a Arc<Verified>),
 }
@@ -71,7 +80,8 @@ impl Grants {
     }
 
     /// The claims of a peer, as `policy` sees it now. Answers again without evaluation and without
-    /// allocation for as long as the answer holds.
+    /// allocation for as long as the answer holds. `None`: the policy is too slow to be asked where
+    /// others wait, see [`Self::claims_aside`].
     pub fn claims(
         &self,
         policy: &Policy,
@@ -79,14 +89,14 @@ impl Grants {
         local: &Local,
         address: Option<IpAddr>,
         now: SystemTime,
-    ) -> Arc<Claims> {
+    ) -> Option<Arc<Claims>> {
         let uri = peer.shared_uri();
-        self.of(policy, Caller::Peer(peer.id(), &uri), local, address, now)
+        self.at_once(policy, Caller::Peer(peer.id(), &uri), local, address, now)
     }
 
     /// The claims of whoever presented `token`. A machine token brings its own scopes and tenant, of
     /// which the policy's limits and denials leave some or none; a JWT-SVID is granted what the same
-    /// SPIFFE ID is by X.509-SVID. Nothing holds for longer than the token.
+    /// SPIFFE ID is by X.509-SVID. Nothing holds for longer than the token. `None` as above.
     pub fn claims_of_token(
         &self,
         policy: &Policy,
@@ -94,8 +104,36 @@ impl Grants {
         local: &Local,
         address: Option<IpAddr>,
         now: SystemTime,
+    ) -> Option<Arc<Claims>> {
+        self.at_once(policy, Caller::Token(token), local, address, now)
+    }
+
+    /// [`Self::claims`], asked where nobody else waits. A policy that is too slow for that as well, or
+    /// too many questions at once, leave the peer with nothing.
+    pub async fn claims_aside(
+        &self,
+        aside: &Aside,
+        policy: &Arc<Policy>,
+        peer: &Peer,
+        local: &Local,
+        address: Option<IpAddr>,
+        now: SystemTime,
     ) -> Arc<Claims> {
-        self.of(policy, Caller::Token(token), local, address, now)
+        let uri = peer.shared_uri();
+        self.asked_aside(aside, policy, Caller::Peer(peer.id(), &uri), local, address, now).await
+    }
+
+    /// [`Self::claims_of_token`] in the same way.
+    pub async fn claims_of_token_aside(
+        &self,
+        aside: &Aside,
+        policy: &Arc<Policy>,
+        token: &Arc<Verified>,
+        local: &Local,
+        address: Option<IpAddr>,
+        now: SystemTime,
+    ) -> Arc<Claims> {
+        self.asked_aside(aside, policy, Caller::Token(token), local, address, now).await
     }
 
     /// How often a policy was evaluated, for metrics.
@@ -103,27 +141,130 @@ impl Grants {
         self.0.borrow().evaluations
     }
 
-    fn of(
+    fn at_once(
         &self,
         policy: &Policy,
         caller: Caller<'_>,
         local: &Local,
         address: Option<IpAddr>,
         now: SystemTime,
-    ) -> Arc<Claims> {
+    ) -> Option<Arc<Claims>> {
         let mut cache = self.0.borrow_mut();
         cache.keep_for(policy, local);
-        let key = (caller.who(), address.filter(|_| policy.reads_address()));
-        if let Some(claims) = cache.get(&key).filter(|claims| caller.is(claims))
-            // A token that has run out stays so: there is nothing to ask about it.
-            && (claims.holds_at(now) || claims.token_has_run_out_at(now))
-        {
-            return claims;
+        let key = caller.key(policy, address);
+        if let Some(claims) = cache.holding(&key, caller, now) {
+            return Some(claims);
         }
-        let claims = Arc::new(evaluate(policy, caller, local, address, now));
+        if policy.pace().is_slow() {
+            return None;
+        }
+        let subject = Arc::new(caller.subject());
+        let question = IdentityQuestion { subject: &subject, address, local, now };
+        let token = caller.token();
+        let rights = evaluate(policy, token, &question, Budget::on_worker());
+        let Ok(rights) = rights else {
+            policy.pace().cut();
+            return None;
+        };
+        let claims = Arc::new(caller.claims(policy, subject, rights, now));
         cache.evaluations += 1;
         cache.put(key, &claims);
+        Some(claims)
+    }
+
+    async fn asked_aside(
+        &self,
+        aside: &Aside,
+        policy: &Arc<Policy>,
+        caller: Caller<'_>,
+        local: &Local,
+        address: Option<IpAddr>,
+        now: SystemTime,
+    ) -> Arc<Claims> {
+        let key = caller.key(policy, address);
+        let began = Instant::now();
+        let _on_its_way = loop {
+            // What somebody else was told while we waited holds from then on, and not before.
+            match self.first_to_ask(policy, &key, caller, local, now + began.elapsed()) {
+                Ok(Ok(first)) => break first,
+                Ok(Err(claims)) => return claims,
+                Err(other) => other.notified().await,
+            }
+        };
+        let inquiry = Inquiry {
+            policy: Arc::clone(policy),
+            subject: Arc::new(caller.subject()),
+            token: caller.token().map(Arc::clone),
+            local: local.clone(),
+            address,
+        };
+        let subject = Arc::clone(&inquiry.subject);
+        let answer = aside.ask(move |budget| {
+            // Its turn may have come late.
+            let now = now + began.elapsed();
+            (inquiry.ask(now, budget), now)
+        });
+        let answer = answer.await;
+        let asked = answer.is_ok();
+        let refused = |message: String, until| Rights {
+            expires: Some(until),
+            ..Rights::refused(Refusal::Error(message))
+        };
+        let (rights, now) = match answer {
+            Ok((Ok(rights), now)) => (rights, now),
+            Ok((Err(Cut(message)), now)) => (refused(message, now + RETRY_AFTER_ERROR), now),
+            // Next time there may be room.
+            Err(busy) => (refused(busy.to_string(), now), now),
+        };
+        let claims = Arc::new(caller.claims(policy, subject, rights, now));
+        let mut cache = self.0.borrow_mut();
+        cache.evaluations += 1;
+        // Meanwhile a newer policy may have begun to fill it.
+        if asked && cache.is_for(policy, local) {
+            cache.put(key, &claims);
+        }
         claims
+    }
+
+    /// Whether to ask: `Err` if somebody else does, whose answer is to be waited for.
+    fn first_to_ask(
+        &self,
+        policy: &Policy,
+        key: &Key,
+        caller: Caller<'_>,
+        local: &Local,
+        now: SystemTime,
+    ) -> Result<Result<OnItsWay<'_>, Arc<Claims>>, Rc<Notify>> {
+        let mut cache = self.0.borrow_mut();
+        if cache.is_for(policy, local)
+            && let Some(claims) = cache.holding(key, caller, now)
+        {
+            return Ok(Err(claims));
+        }
+        if let Some(other) = cache.asked.get(key) {
+            return Err(Rc::clone(other));
+        }
+        cache.asked.insert(key.clone(), Rc::default());
+        Ok(Ok(OnItsWay { grants: self, key: key.clone() }))
+    }
+}
+
+impl Drop for OnItsWay<'_> {
+    fn drop(&mut self) {
+        let asked = self.grants.0.borrow_mut().asked.remove(&self.key);
+        if let Some(asked) = asked {
+            asked.notify_waiters();
+        }
+    }
+}
+
+impl Inquiry {
+    fn ask(&self, now: SystemTime, budget: Budget) -> Result<Rights, Cut> {
+        let Self { policy, subject, token, local, address } = self;
+        let question = IdentityQuestion { subject, address: *address, local, now };
+        let rights = evaluate(policy, token.as_ref(), &question, budget);
+        policy.pace().answered(budget.used());
+        rights
     }
 }
 
@@ -169,10 +310,31 @@ impl Caller<'_> {
         }
     }
 
-    fn token(self) -> Option<Arc<Verified>> {
+    fn key(self, policy: &Policy, address: Option<IpAddr>) -> Key {
+        (self.who(), address.filter(|_| policy.reads_address()))
+    }
+
+    fn claims(
+        self,
+        policy: &Policy,
+        subject: Arc<Subject>,
+        rights: Rights,
+        now: SystemTime,
+    ) -> Claims {
+        let token = self.token().map(Arc::clone);
+        let until = token.as_ref().map(|token| token.expires());
+        let expires = [rights.expires, until].into_iter().flatten().min();
+        let rights = Rights { expires, ..rights };
+        let revision = Arc::clone(policy.revision());
+        Claims::new(subject, self.method(), now, revision, rights).with_token(token)
+    }
+}
+
+impl<'a> Caller<'a> {
+    fn token(self) -> Option<&'a Arc<Verified>> {
         match self {
             Self::Peer(..) => None,
-            Self::Token(token) => Some(Arc::clone(token)),
+            Self::Token(token) => Some(token),
         }
     }
 }
@@ -192,15 +354,24 @@ fn says_the_same(one: &Arc<Verified>, other: &Arc<Verified>) -> bool {
 }
 
 impl Cache {
+    fn is_for(&self, policy: &Policy, local: &Local) -> bool {
+        self.digest.as_deref() == Some(&**policy.digest()) && self.local.as_ref() == Some(local)
+    }
+
     fn keep_for(&mut self, policy: &Policy, local: &Local) {
-        let same = self.revision.as_deref() == Some(&**policy.revision())
-            && self.local.as_ref() == Some(local);
-        if !same {
+        if !self.is_for(policy, local) {
             self.young.clear();
             self.old.clear();
-            self.revision = Some(Arc::clone(policy.revision()));
+            self.digest = Some(Arc::clone(policy.digest()));
             self.local = Some(local.clone());
         }
+    }
+
+    /// What is known of the caller and still holds.
+    fn holding(&mut self, key: &Key, caller: Caller<'_>, now: SystemTime) -> Option<Arc<Claims>> {
+        // A token that has run out stays so: there is nothing to ask about it.
+        let holds = |it: &Claims| it.holds_at(now) || it.token_has_run_out_at(now);
+        self.get(key).filter(|claims| caller.is(claims) && holds(claims))
     }
 
     fn get(&mut self, key: &Key) -> Option<Arc<Claims>> {
@@ -220,105 +391,7 @@ impl Cache {
     }
 }
 
-fn evaluate(
-    policy: &Policy,
-    caller: Caller<'_>,
-    local: &Local,
-    address: Option<IpAddr>,
-    now: SystemTime,
-) -> Claims {
-    let subject = Arc::new(caller.subject());
-    let question = IdentityQuestion { subject: &subject, address, local, now };
-    let rights = match caller {
-        Caller::Token(token) if *token.kind() == Kind::Machine => brought(policy, token, &question),
-        Caller::Peer(..) | Caller::Token(_) => granted(policy, &question),
-    };
-    let rights = rights.unwrap_or_else(|message| Rights {
-        // It may have failed for the moment only, so it is asked for again soon.
-        expires: Some(now + RETRY_AFTER_ERROR),
-        ..Rights::refused(Refusal::Error(message))
-    });
-    let minute = policy.reads_time().then(|| minute_end(now));
-    let token = caller.token();
-    let until = token.as_ref().map(|token| token.expires());
-    let expires = [rights.expires, minute, until].into_iter().flatten().min();
-    let rights = Rights { expires, ..rights };
-    let revision = Arc::clone(policy.revision());
-    Claims::new(subject, caller.method(), now, revision, rights).with_token(token)
-}
-
-/// What the policy grants a workload. An error is a sentence for the audit line; it leaves nothing
-/// of the answer standing.
-fn granted(policy: &Policy, question: &IdentityQuestion<'_>) -> Result<Rights, String> {
-    let answer = policy.identity(question).map_err(|error| error.to_string())?;
-    let IdentityAnswer { grant, limits, denials } = answer;
-    if grant.cross_tenant && grant.ttl.is_none_or(|ttl| ttl > CROSS_TENANT_TTL_MAX) {
-        let most = CROSS_TENANT_TTL_MAX.as_secs();
-        return Err(format!("`cross_tenant` needs `ttl_seconds` of at most {most}"));
-    }
-    let mut scopes = parsed(&grant.scopes)?;
-    for role in &grant.roles {
-        let of_role = policy.role(role).ok_or_else(|| format!("role `{role}` is not defined"))?;
-        scopes.extend(parsed(of_role)?);
-    }
-    Ok(Rights {
-        tenant: tenant(grant.tenant.as_deref())?,
-        scopes: under(scopes, &limits)?,
-        teams: shared(&grant.teams),
-        roles: shared(&grant.roles),
-        cross_tenant: grant.cross_tenant,
-        expires: grant.ttl.map(|ttl| question.now + ttl),
-        refusal: (!denials.is_empty()).then_some(Refusal::Policy(denials)),
-    })
-}
-
-/// What the policy leaves of what a machine token brings.
-fn brought(
-    policy: &Policy,
-    token: &Verified,
-    question: &IdentityQuestion<'_>,
-) -> Result<Rights, String> {
-    if token.issuer().is_none() {
-        return Err("the token names no issuer, by whom it could be limited".to_owned());
-    }
-    let ceiling = policy.ceiling(question).map_err(|error| error.to_string())?;
-    // Others, such as `openid`, are no scopes of ours: no route can ask for them.
-    let scopes = token.scopes().iter().filter_map(|scope| ScopePattern::parse(scope).ok());
-    let scopes = scopes.collect();
-    Ok(Rights {
-        tenant: tenant(token.tenant().map(|it| &**it))?,
-        scopes: under(scopes, &ceiling.limits)?,
-        teams: token.teams().to_vec(),
-        roles: token.roles().to_vec(),
-        cross_tenant: token.cross_tenant(),
-        expires: None,
-        refusal: (!ceiling.denials.is_empty()).then_some(Refusal::Policy(ceiling.denials)),
-    })
-}
-
-/// Narrower layers are met, never merged: what is left was brought, and stands in every limit.
-fn under(brought: Vec<ScopePattern>, limits: &[Limit]) -> Result<ScopeSet, String> {
-    let said = |error: ScopeError| error.to_string();
-    let mut scopes = ScopeSet::new(brought).map_err(said)?;
-    for limit in limits {
-        let limit = ScopeSet::new(parsed(&limit.patterns)?).map_err(said)?;
-        scopes = scopes.meet(&limit).map_err(said)?;
-    }
-    Ok(scopes)
-}
-
-fn parsed(patterns: &[String]) -> Result<Vec<ScopePattern>, String> {
-    let parsed = patterns.iter().map(|pattern| ScopePattern::parse(pattern));
-    parsed.collect::<Result<_, _>>().map_err(|error| error.to_string())
-}
-
-fn tenant(name: Option<&str>) -> Result<Option<Tenant>, String> {
-    name.map(Tenant::parse).transpose().map_err(|error| error.to_string())
-}
-
-fn shared(names: &[String]) -> Vec<Arc<str>> {
-    names.iter().map(|name| Arc::from(name.as_str())).collect()
-}
-
+mod at_hand;
+pub(super) mod bench;
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,16 @@
 //! A request as the policy sees it: total, bounded, and without anything secret.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::{HeaderMap, Method};
 
-use crate::policy::{DenyReason, IdentityQuestion, Local, Policy, RequestQuestion};
+use crate::policy::{
+    AskedFor, Budget, DenyReason, EvalError, IdentityQuestion, KeptRequest, Local, Policy,
+    RequestQuestion, Subject,
+};
 
 use super::claims::Claims;
 use super::routes::Route;
@@ -47,47 +52,198 @@ const HIDDEN_HEADERS: [&str; 14] = [
     "x-forwarded-client-cert",
     "x-xsrf-token",
 ];
+/// Bytes of headers that a policy is shown, and that are kept for as long as a stream is open.
+const SHOWN_MAX: usize = 64 * 1024;
 const HIDDEN_PREFIX: &str = "x-sidegate-";
 
-/// Why the policy is against this request. An error is a sentence for the audit line.
-pub(super) fn denials(
-    policy: &Policy,
+/// From where somebody asks, and when.
+#[derive(Debug, Clone, Copy)]
+pub struct Standpoint<'a> {
+    pub address: Option<IpAddr>,
+    pub local: &'a Local,
+    /// Of the peer's certificate, if it showed one.
+    pub serial: Option<&'a str>,
+    pub now: SystemTime,
+}
+
+impl<'a> HttpFacts<'a> {
+    pub(super) fn standpoint(&self) -> Standpoint<'a> {
+        let Self { address, local, serial, now, .. } = *self;
+        Standpoint { address, local, serial, now }
+    }
+}
+
+/// The request as policies see it. An error is a sentence for the audit line.
+pub(super) fn shown(route: &Route, facts: &HttpFacts<'_>) -> Result<KeptRequest, String> {
+    asked_for(route, &Seen::of(facts)?, KeptRequest::of)
+}
+
+/// What is kept of a request that no policy has asked about, for one that may come while it is open:
+/// copied in one piece, since most requests are over before anybody wants to see it. Without what
+/// no policy is shown.
+#[derive(Debug)]
+pub(super) struct Head {
+    method: Method,
+    is_grpc: bool,
+    text: Text,
+}
+
+/// Path, query, host, then names and values of headers, one after the other, and where each ends.
+struct Text {
+    all: String,
+    ends: Vec<usize>,
+}
+
+impl fmt::Debug for Text {
+    /// Headers and query are nobody's business.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Text").finish_non_exhaustive()
+    }
+}
+
+impl Head {
+    /// An error says why no policy could judge it.
+    pub(super) fn of(facts: &HttpFacts<'_>) -> Result<Self, String> {
+        let Seen { method, path, query, host, is_grpc, headers } = Seen::of(facts)?;
+        let parts =
+            || [path, query, host].into_iter().chain(headers.iter().flat_map(|it| [it.0, it.1]));
+        let mut all = String::with_capacity(parts().map(str::len).sum());
+        let mut ends = Vec::with_capacity(3 + 2 * headers.len());
+        for part in parts() {
+            all.push_str(part);
+            ends.push(all.len());
+        }
+        Ok(Self { method: method.clone(), is_grpc, text: Text { all, ends } })
+    }
+
+    /// As [`shown`] would have it.
+    pub(super) fn shown(&self, route: &Route) -> Result<KeptRequest, String> {
+        let mut from = 0;
+        let mut parts = self.text.ends.iter().map(|end| {
+            let part = self.text.all.get(from..*end).unwrap_or_default();
+            from = *end;
+            part
+        });
+        let mut next = || parts.next().unwrap_or_default();
+        let (path, query, host) = (next(), next(), next());
+        let mut headers = Vec::new();
+        while let Some(name) = parts.next() {
+            headers.push((name, parts.next().unwrap_or_default()));
+        }
+        let seen = Seen { method: &self.method, path, query, host, is_grpc: self.is_grpc, headers };
+        asked_for(route, &seen, KeptRequest::of)
+    }
+}
+
+/// What is shown of a request, as it came.
+struct Seen<'a> {
+    method: &'a Method,
+    path: &'a str,
+    query: &'a str,
+    host: &'a str,
+    is_grpc: bool,
+    headers: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Seen<'a> {
+    fn of(facts: &HttpFacts<'a>) -> Result<Self, String> {
+        Ok(Self {
+            method: facts.method,
+            path: facts.target.path(),
+            query: facts.target.query().unwrap_or_default(),
+            host: facts.host,
+            is_grpc: facts.is_grpc,
+            headers: visible(facts.headers)?,
+        })
+    }
+}
+
+/// Puts the question about this request, for tools. An error says why it cannot be put.
+pub(super) fn asked<T>(
     claims: &Claims,
     route: &Route,
     facts: &HttpFacts<'_>,
-) -> Result<Vec<DenyReason>, String> {
-    let query = decode_query(facts.target.query().unwrap_or_default())?;
-    let headers = visible(facts.headers)?;
-    let path = facts.target.path();
+    ask: impl FnOnce(&RequestQuestion<'_>) -> T,
+) -> Result<T, String> {
+    let scopes: Vec<_> = claims.scopes().patterns().map(|it| it.to_string()).collect();
+    let Standpoint { address, local, now, .. } = facts.standpoint();
+    let identity = IdentityQuestion { subject: claims.facts(), address, local, now };
+    let tenant = claims.tenant().map(super::Tenant::as_str);
+    asked_for(route, &Seen::of(facts)?, |asked| ask(&asked.by(identity, &scopes, tenant)))
+}
+
+/// What is asked for, given to `put` for as long as it lasts.
+fn asked_for<T>(
+    route: &Route,
+    seen: &Seen<'_>,
+    put: impl FnOnce(&AskedFor<'_>) -> T,
+) -> Result<T, String> {
+    let query = decode_query(seen.query)?;
+    let path = seen.path;
     let grpc = path.strip_prefix('/').and_then(|path| path.split_once('/'));
     let scopes_required: Vec<_> =
         route.required().scopes().iter().map(ToString::to_string).collect();
-    let scopes: Vec<_> = claims.scopes().patterns().map(|it| it.to_string()).collect();
-    let question = RequestQuestion {
-        identity: IdentityQuestion {
-            subject: claims.facts(),
-            address: facts.address,
-            local: facts.local,
-            now: facts.now,
-        },
-        protocol: if facts.is_grpc { "grpc" } else { "http" },
-        method: facts.method.as_str(),
+    Ok(put(&AskedFor {
+        protocol: if seen.is_grpc { "grpc" } else { "http" },
+        method: seen.method.as_str(),
         path,
         query: &query,
-        host: facts.host,
+        host: seen.host,
         route: route.name(),
-        headers: &headers,
-        grpc: grpc.filter(|_| facts.is_grpc),
+        headers: &seen.headers,
+        grpc: grpc.filter(|_| seen.is_grpc),
         scopes_required: &scopes_required,
-        scopes: &scopes,
-        tenant: claims.tenant().map(super::Tenant::as_str),
-    };
-    policy.request_denials(&question).map_err(|error| error.to_string())
+    }))
+}
+
+/// A question about a request, to be asked on whichever thread.
+pub(super) struct Inquiry {
+    policy: Arc<Policy>,
+    subject: Arc<Subject>,
+    address: Option<IpAddr>,
+    local: Local,
+    now: SystemTime,
+    request: KeptRequest,
+    scopes: Vec<String>,
+    tenant: Option<String>,
+}
+
+impl Inquiry {
+    pub(super) fn new(
+        policy: &Arc<Policy>,
+        claims: &Claims,
+        request: &KeptRequest,
+        at: &Standpoint<'_>,
+    ) -> Self {
+        Self {
+            policy: Arc::clone(policy),
+            subject: Arc::clone(claims.facts()),
+            address: at.address,
+            local: at.local.clone(),
+            now: at.now,
+            request: request.clone(),
+            scopes: claims.scopes().patterns().map(|it| it.to_string()).collect(),
+            tenant: claims.tenant().map(|tenant| tenant.as_str().to_owned()),
+        }
+    }
+
+    /// Why the policy is against it.
+    pub(super) fn denials(&self, budget: Budget) -> Result<Vec<DenyReason>, EvalError> {
+        let identity = IdentityQuestion {
+            subject: &self.subject,
+            address: self.address,
+            local: &self.local,
+            now: self.now,
+        };
+        let tenant = self.tenant.as_deref();
+        self.policy.within(budget).request_denials(&identity, &self.request, &self.scopes, tenant)
+    }
 }
 
 /// A value that is no text cannot be shown truthfully, so such a request is not shown at all.
 fn visible(headers: &HeaderMap) -> Result<Vec<(&str, &str)>, String> {
     let mut visible = Vec::with_capacity(headers.len());
+    let mut bytes = 0;
     for (name, value) in headers {
         let name = name.as_str();
         if HIDDEN_HEADERS.contains(&name) || name.starts_with(HIDDEN_PREFIX) {
@@ -96,6 +252,10 @@ fn visible(headers: &HeaderMap) -> Result<Vec<(&str, &str)>, String> {
         let Ok(value) = std::str::from_utf8(value.as_bytes()) else {
             return Err(format!("header `{name}` is not text, so the policy cannot judge it"));
         };
+        bytes += name.len() + value.len();
+        if bytes > SHOWN_MAX {
+            return Err(format!("more than {SHOWN_MAX} bytes of headers, too many for the policy"));
+        }
         visible.push((name, value));
     }
     Ok(visible)
@@ -160,6 +320,18 @@ mod tests {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static("v"));
         }
         assert_eq!(visible(&headers).unwrap(), [("x-tier", "v")]);
+    }
+
+    #[test]
+    fn more_headers_than_a_policy_can_take_are_an_error() {
+        let mut headers = HeaderMap::new();
+        let value = HeaderValue::from_str(&"v".repeat(super::SHOWN_MAX / 2)).unwrap();
+        headers.append("x-tier", value.clone());
+        assert_eq!(visible(&headers).unwrap().len(), 1);
+        headers.append("authorization", value.clone());
+        assert_eq!(visible(&headers).unwrap().len(), 1, "what is not shown does not count");
+        headers.append("x-tier", value);
+        assert!(visible(&headers).unwrap_err().contains("bytes of headers"));
     }
 
     #[test]

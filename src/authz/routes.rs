@@ -10,8 +10,8 @@ use std::sync::Arc;
 use http::Method;
 use thiserror::Error;
 
+use super::matcher::{Matcher, Methods, Plan, is_identifier};
 use super::required::Required;
-use super::scopes::joined;
 use super::target::{Target, TargetError};
 
 /// A route as the operator declared it.
@@ -45,8 +45,7 @@ pub struct Route {
 #[derive(Debug, Default)]
 pub struct RouteTable {
     routes: Vec<Arc<Route>>,
-    paths: Node,
-    services: HashMap<Box<str>, Service>,
+    matcher: Matcher,
 }
 
 /// What is wrong with the declared routes.
@@ -70,27 +69,14 @@ pub enum RouteError {
     Conflict { first: String, second: String, what: String },
 }
 
+/// Routes on their way to a table.
 #[derive(Debug, Default)]
-struct Node {
-    literals: HashMap<Box<str>, Self>,
-    any: Option<Box<Self>>,
-    here: Option<Methods>,
-    rest: Option<Methods>,
-}
-
-type Methods = Vec<(Method, Arc<Route>)>;
-
-/// What stands at the end of the way through the templates.
-struct Found<'a> {
-    methods: &'a Methods,
-    /// By a `**`.
-    by_rest: bool,
-}
-
-#[derive(Debug, Default)]
-struct Service {
-    methods: HashMap<Box<str>, Arc<Route>>,
-    every: Option<Arc<Route>>,
+struct Declared {
+    routes: Vec<Arc<Route>>,
+    plan: Plan,
+    /// The first segments below which something is declared, and the first route that does so.
+    below: HashMap<Box<str>, usize>,
+    services: HashMap<Box<str>, usize>,
 }
 
 impl Route {
@@ -103,7 +89,7 @@ impl Route {
         if required != Required::DangerNoScope && required.scopes().is_empty() {
             return Err(RouteError::NoScopes { route: name });
         }
-        let required_text = joined(required.scopes()).into();
+        let required_text = required.text().into();
         Ok(Self { index, name: name.into(), required, required_text })
     }
 
@@ -120,7 +106,7 @@ impl Route {
         &self.required
     }
 
-    /// The required scopes, separated by spaces.
+    /// The required scopes, as [`Required::text`] writes them.
     pub fn required_text(&self) -> &Arc<str> {
         &self.required_text
     }
@@ -128,36 +114,37 @@ impl Route {
 
 impl RouteTable {
     pub fn new(specs: Vec<RouteSpec>) -> Result<Self, RouteError> {
-        let mut table = Self::default();
+        let mut declared = Declared::default();
         let mut implied = Vec::new();
         let mut names = HashSet::new();
         for spec in specs {
+            let index = declared.routes.len();
             let name = spec.name.unwrap_or_else(|| default_name(&spec.matcher));
-            let route = Arc::new(Route::numbered(table.routes.len(), name, spec.scopes)?);
+            let route = Arc::new(Route::numbered(index, name, spec.scopes)?);
             if !names.insert(Arc::clone(&route.name)) {
                 return Err(RouteError::Name { route: route.name.to_string() });
             }
             match spec.matcher {
                 RouteMatch::Http { path, methods } => {
-                    table.add_http(&route, &path, &methods)?;
+                    declared.add_http(&route, &path, &methods)?;
                     let get = methods.contains(&Method::GET);
-                    implied.extend(get.then(|| (path, Arc::clone(&route))));
+                    implied.extend(get.then_some((path, index)));
                 }
                 RouteMatch::Grpc { service, method } => {
-                    table.add_grpc(&route, &service, method.as_deref())?;
+                    declared.add_grpc(&route, &service, method.as_deref())?;
                 }
             }
-            table.routes.push(route);
+            declared.routes.push(route);
         }
         // After all others, so that a declared HEAD goes before one that GET brings along.
         for (path, route) in implied {
-            let methods = table.paths.methods(&route, &path)?;
-            if !methods.iter().any(|(method, _)| method == Method::HEAD) {
-                methods.push((Method::HEAD, route));
+            let methods = declared.plan.path(&path);
+            if methods.get(&Method::HEAD).is_none() {
+                methods.set(&Method::HEAD, route);
             }
         }
-        table.check_services()?;
-        Ok(table)
+        declared.check_services()?;
+        Ok(Self { routes: declared.routes, matcher: declared.plan.compile() })
     }
 
     /// Routes by index.
@@ -169,25 +156,11 @@ impl RouteTable {
     /// service belongs to that service alone, whatever the content type says.
     pub fn find(&self, method: &Method, path: &str, is_grpc: bool) -> Option<&Arc<Route>> {
         let path = path.strip_prefix('/')?;
-        if let Some((service, name)) = path.split_once('/')
-            && let Some(service) = self.services.get(service)
-        {
-            let called = is_grpc && method == Method::POST && is_identifier(name);
-            return if called { service.find(name) } else { None };
-        }
-        let Found { methods, by_rest } = self.paths.find(path)?;
-        if by_rest {
-            // Many applications serve `/a/` and `/a` alike. What a closer route claims in one of the
-            // two spellings must not be had through a broader `**` by the other.
-            let bare = path.strip_suffix('/').unwrap_or(path);
-            if self.paths.closest(Some(bare)).is_some_and(|closest| !std::ptr::eq(closest, methods))
-            {
-                return None;
-            }
-        }
-        methods.iter().find_map(|(own, route)| (own == method).then_some(route))
+        self.routes.get(self.matcher.find(method, path, is_grpc)?)
     }
+}
 
+impl Declared {
     fn add_http(
         &mut self,
         route: &Arc<Route>,
@@ -197,15 +170,13 @@ impl RouteTable {
         if methods.is_empty() {
             return Err(RouteError::NoMethods { route: route.name.to_string() });
         }
-        let known = self.paths.methods(route, path)?;
+        check_template(route, path)?;
+        if let Some((first, _)) = path.strip_prefix('/').and_then(|it| it.split_once('/')) {
+            self.below.entry(first.into()).or_insert(route.index);
+        }
+        let known = self.plan.path(path);
         for method in methods {
-            match known.iter().find(|(own, _)| own == method) {
-                Some((_, other)) if Arc::ptr_eq(other, route) => {}
-                Some((_, other)) => {
-                    return Err(conflict(other, route, format!("{method} {path}")));
-                }
-                None => known.push((method.clone(), Arc::clone(route))),
-            }
+            claim(known, method, route, &self.routes, || format!("{method} {path}"))?;
         }
         Ok(())
     }
@@ -216,38 +187,28 @@ impl RouteTable {
         service: &str,
         method: Option<&str>,
     ) -> Result<(), RouteError> {
-        let malformed =
-            |given: &str| RouteError::Grpc { route: route.name.to_string(), given: given.into() };
-        if !service.split('.').all(is_identifier) {
-            return Err(malformed(service));
-        }
-        let entry = self.services.entry(service.into()).or_default();
-        let other = match method {
-            None => entry.every.replace(Arc::clone(route)),
-            Some(method) if is_identifier(method) => {
-                entry.methods.insert(method.into(), Arc::clone(route))
-            }
-            Some(method) => return Err(malformed(method)),
+        let malformed = |given: &str| {
+            Err(RouteError::Grpc { route: route.name.to_string(), given: given.into() })
         };
-        match other {
-            Some(other) => {
-                Err(conflict(&other, route, format!("{service}/{}", method.unwrap_or("*"))))
-            }
-            None => Ok(()),
+        if !service.split('.').all(is_identifier) {
+            return malformed(service);
         }
+        if let Some(method) = method
+            && !is_identifier(method)
+        {
+            return malformed(method);
+        }
+        self.services.entry(service.into()).or_insert(route.index);
+        let known = self.plan.grpc(service, method);
+        let what = || format!("{service}/{}", method.unwrap_or("*"));
+        claim(known, &Method::POST, route, &self.routes, what)
     }
 
     /// A path route below a gRPC service could never be met.
     fn check_services(&self) -> Result<(), RouteError> {
-        for (name, service) in &self.services {
-            let Some(node) = self.paths.literals.get(name) else { continue };
-            let of_service = service.every.iter().chain(service.methods.values()).next();
-            let mut below = node.literals.values().chain(node.any.as_deref());
-            let of_path = match &node.rest {
-                Some(methods) => methods.first().map(|(_, route)| route),
-                None => below.find_map(Node::any_route),
-            };
-            if let (Some(first), Some(second)) = (of_path, of_service) {
+        for (name, of_service) in &self.services {
+            let of_path = self.below.get(name).and_then(|index| self.routes.get(*index));
+            if let (Some(first), Some(second)) = (of_path, self.routes.get(*of_service)) {
                 return Err(conflict(first, second, format!("/{name}/")));
             }
         }
@@ -255,73 +216,24 @@ impl RouteTable {
     }
 }
 
-impl Service {
-    fn find(&self, method: &str) -> Option<&Arc<Route>> {
-        self.methods.get(method).or(self.every.as_ref())
-    }
-}
-
-impl Node {
-    /// Each node stands at one depth, so each is visited once at most, whatever the path.
-    fn find(&self, path: &str) -> Option<Found<'_>> {
-        let (segment, below) = match path.split_once('/') {
-            Some((segment, below)) => (segment, Some(below)),
-            None => (path, None),
-        };
-        let exact = self.literals.get(segment).and_then(|node| node.below(below));
-        let any = || match &self.any {
-            Some(node) if !segment.is_empty() => node.below(below),
-            _ => None,
-        };
-        let rest = || {
-            let rest = self.rest.as_ref().filter(|_| !segment.is_empty());
-            rest.map(|methods| Found { methods, by_rest: true })
-        };
-        exact.or_else(any).or_else(rest)
-    }
-
-    fn below(&self, path: Option<&str>) -> Option<Found<'_>> {
-        match path {
-            Some(path) => self.find(path),
-            None => self.here.as_ref().map(|methods| Found { methods, by_rest: false }),
+/// Enters a route for a method, if nobody else has it.
+fn claim(
+    known: &mut Methods,
+    method: &Method,
+    route: &Arc<Route>,
+    routes: &[Arc<Route>],
+    what: impl Fn() -> String,
+) -> Result<(), RouteError> {
+    match known.get(method) {
+        Some(other) if other == route.index => Ok(()),
+        Some(other) => match routes.get(other) {
+            Some(other) => Err(conflict(other, route, what())),
+            None => Err(conflict(route, route, what())),
+        },
+        None => {
+            known.set(method, route.index);
+            Ok(())
         }
-    }
-
-    /// The closest template around a path, where `**` stands for no segment as well.
-    fn closest(&self, path: Option<&str>) -> Option<&Methods> {
-        let Some(path) = path else {
-            return self.here.as_ref().or(self.rest.as_ref());
-        };
-        let (segment, below) = match path.split_once('/') {
-            Some((segment, below)) => (segment, Some(below)),
-            None => (path, None),
-        };
-        let exact = self.literals.get(segment).and_then(|node| node.closest(below));
-        let any = || self.any.as_ref().and_then(|node| node.closest(below));
-        exact.or_else(any).or(self.rest.as_ref())
-    }
-
-    /// The methods of a template, which is put in place if it is new.
-    fn methods(&mut self, route: &Route, template: &str) -> Result<&mut Methods, RouteError> {
-        check_template(route, template)?;
-        let mut node = self;
-        for segment in template.split('/').skip(1) {
-            if segment == "**" {
-                return Ok(node.rest.get_or_insert_default());
-            }
-            node = if segment.starts_with('{') {
-                node.any.get_or_insert_default()
-            } else {
-                node.literals.entry(segment.into()).or_default()
-            };
-        }
-        Ok(node.here.get_or_insert_default())
-    }
-
-    fn any_route(&self) -> Option<&Arc<Route>> {
-        let own = self.here.iter().chain(&self.rest).flatten().next();
-        let mut below = self.literals.values().chain(self.any.as_deref());
-        own.map(|(_, route)| route).or_else(|| below.find_map(Self::any_route))
     }
 }
 
@@ -333,7 +245,7 @@ fn check_template(route: &Route, template: &str) -> Result<(), RouteError> {
     while let Some(segment) = segments.next() {
         let inner = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
         let concrete_segment = match (inner, segment) {
-            (Some(inner), _) if is_identifier(inner) => "x",
+            (Some(inner), _) if is_parameter(inner) => "x",
             (None, "**") if segments.peek().is_none() && !concrete.is_empty() => "x",
             (None, "**") => return Err(RouteError::Rest { route: name() }),
             (None, plain) if !plain.contains(['{', '}']) && !plain.contains("**") => plain,
@@ -356,9 +268,10 @@ fn check_template(route: &Route, template: &str) -> Result<(), RouteError> {
     }
 }
 
-fn is_identifier(text: &str) -> bool {
-    text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+/// The name of a parameter says nothing to us.
+fn is_parameter(name: &str) -> bool {
+    let word = |it: u8| it.is_ascii_alphanumeric() || matches!(it, b'_' | b'-');
+    !name.is_empty() && name.bytes().all(word)
 }
 
 fn default_name(matcher: &RouteMatch) -> String {

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::policy::KeptRequest;
+
+use super::request::Head;
 use super::required::challenge;
 use super::routes::Route;
 
@@ -16,6 +19,18 @@ const INVALID_TOKEN: &str = "Bearer error=\"invalid_token\"";
 pub struct Permit {
     route: Arc<Route>,
     cross_tenant: bool,
+    subject: PermitFor,
+}
+
+/// What may go on.
+#[derive(Debug)]
+pub(super) enum PermitFor {
+    /// All that comes on it.
+    Stream,
+    /// One request that the policy was asked about.
+    Request(KeptRequest),
+    /// One request that no policy was asked about, or why none could be.
+    Unasked(Result<Head, String>),
 }
 
 /// A refusal. This is an answer, not an error: no error type converts from it.
@@ -34,7 +49,7 @@ pub struct Denial {
 pub struct DeniedRoute {
     pub index: usize,
     pub name: Arc<str>,
-    /// The required scopes, separated by spaces.
+    /// The required scopes, separated by spaces; alternatives of several by ` | `.
     pub required: Arc<str>,
 }
 
@@ -53,7 +68,15 @@ pub enum Reason {
 
 impl Permit {
     pub(super) fn new(route: &Arc<Route>, cross_tenant: bool) -> Self {
-        Self { route: Arc::clone(route), cross_tenant }
+        Self { route: Arc::clone(route), cross_tenant, subject: PermitFor::Stream }
+    }
+
+    pub(super) fn to(self, subject: PermitFor) -> Self {
+        Self { subject, ..self }
+    }
+
+    pub(super) fn subject(&self) -> &PermitFor {
+        &self.subject
     }
 
     pub fn route(&self) -> &Arc<str> {

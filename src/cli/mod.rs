@@ -1,9 +1,13 @@
 //! The commands. The only room that prints: data on stdout, everything else on stderr.
 
+mod admin_socket;
 mod check;
 pub(crate) mod demo;
 mod dev_agent;
+mod policy;
+mod revoke;
 mod run;
+mod status;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -58,6 +62,13 @@ enum Command {
         #[arg(long, conflicts_with = "json")]
         keep: bool,
     },
+    /// Tools for those who write and review policies.
+    #[command(subcommand)]
+    Policy(Box<policy::Command>),
+    /// Tells whether a running sidecar works, and if not, why. Exits with 1 if it does not.
+    Status(status::Arguments),
+    /// Revokes an identity, token or certificate at a running sidecar, at once.
+    Revoke(revoke::Arguments),
     /// An embedded SPIFFE Workload API for laptops and tests. Never for production.
     DevAgent(dev_agent::Arguments),
     /// Prints the JSON Schema of the configuration file.
@@ -77,7 +88,10 @@ pub fn main() -> ExitCode {
             demo::run(&demo::Options { json, keep, duration })
                 .map(|as_told| if as_told { ExitCode::SUCCESS } else { ExitCode::from(NO) })
         }
+        Command::Status(arguments) => status::run(&arguments),
+        Command::Revoke(arguments) => revoke::run(&arguments),
         Command::DevAgent(arguments) => dev_agent::run(&arguments),
+        Command::Policy(command) => policy::run(&command),
         Command::Schema => schema(),
         Command::Completions { shell } => completions(shell),
     };

@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{NO, USAGE, tell};
 use crate::app;
 use crate::config;
+use crate::policy::Examiner;
 
 pub(super) fn run(path: &Path) -> anyhow::Result<ExitCode> {
     let config = match config::load(path) {
@@ -22,7 +23,7 @@ pub(super) fn run(path: &Path) -> anyhow::Result<ExitCode> {
     };
     crate::telemetry::log::init(config.log.level.as_str(), config.log.format)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
-    let running = match app::start(config) {
+    let running = match app::start_with(config, &Examiner::apart()) {
         Ok(running) => running,
         Err(error) => {
             tell(&format!("error: {error:#}"));

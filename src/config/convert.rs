@@ -8,14 +8,17 @@ use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 use super::TlsConfig;
+use super::admin;
 use super::environment::Environment;
 use super::file::{File, FormatFile, LevelFile, SideListenerFile};
 use super::identity;
 use super::jwt;
 use super::listeners::{self, Around, Names, Trust};
+use super::opa;
 use super::problems::{Problems, shown};
 use super::proof;
 use super::reading::{Surroundings, period};
+use super::reports;
 use super::tree::{Node, Place};
 use super::values;
 use super::{AuditTo, Config, Inbound, Log, LogFormat, LogLevel, Outbound};
@@ -55,32 +58,42 @@ pub(super) fn config(
     } else {
         Some(None)
     };
-    let policy = file
-        .policy
-        .as_deref()
-        .and_then(|text| at.key("policy").accept(problems, values::absolute_path(text, base)));
+    let decision_log = reports::decision_log(
+        file.decision_log.as_ref(),
+        &at.key("decision_log"),
+        &around,
+        problems,
+    );
+    let status = reports::status(file.status.as_ref(), &at.key("status"), &around, problems);
+    let policies = opa::policies(&file, &at, &around, problems);
     let trust = Trust::of(identity.as_ref());
     let around = Around { surroundings: &around, tokens: &tokens, trust };
     let (inbound, outbound) = all_listeners(&file, &at, &around, problems);
     let health = side_listener(file.health.as_ref(), &at.key("health"), problems);
     let metrics = side_listener(file.metrics.as_ref(), &at.key("metrics"), problems);
+    let admin = admin::admin(file.admin.as_ref(), &at.key("admin"), base, problems);
     conflicts(&file, &at, problems);
     let audit = audit(&file, &at, problems);
     let drain_timeout = file.drain.as_ref().and_then(|drain| {
         period(drain.timeout.as_deref(), &at.key("drain").key("timeout"), problems)
     });
 
+    let (policy, shadow) = policies?;
     Some(Config {
         tenant: tenant?,
         identity: identity?,
         jwt: tokens.jwt?,
         tls: TlsConfig { allow_tls12: file.tls.as_ref()?.allow_tls12? },
-        policy: policy?,
+        policy,
+        shadow,
         inbound,
         outbound,
         health,
         metrics,
+        admin: admin?,
         audit: audit?,
+        decision_log: decision_log?,
+        status: status?,
         log: log(&file)?,
         drain_timeout: drain_timeout?,
         workers: match file.workers {
@@ -159,6 +172,8 @@ fn conflicts(file: &File, at: &Place<'_>, problems: &mut Problems) {
         let text = it.as_ref().and_then(|it| it.listen.as_ref());
         written.push((at.key(name).key("listen"), text));
     }
+    let text = file.admin.as_ref().and_then(|it| it.listen.as_ref());
+    written.push((at.key("admin").key("listen"), text));
     let listens: Vec<(String, Listen, Place<'_>)> = written
         .into_iter()
         .filter_map(|(place, text)| {

@@ -5,11 +5,11 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Config;
 use super::environment::{ENDPOINT, Environment};
 use super::jwt::CROSS_TENANT_LIFETIME_TEXT;
 use super::problems::Origin;
 use super::tree::{Kind, Node, child_key};
+use super::{Config, Required, Route, RouteMatch};
 
 /// What holds, in the order of the file. `Display` is YAML with the origins as comments.
 #[derive(Debug, Clone, Serialize)]
@@ -67,8 +67,52 @@ pub(super) fn of(
         add("identity.workload_api".to_owned(), endpoint, &origin);
     }
     add("workers".to_owned(), config.workers.into(), "default");
+    for (index, it) in config.inbound.iter().enumerate() {
+        let documented = it.routes.iter().filter_map(|it| Some((it, it.document.as_deref()?)));
+        for (number, (route, document)) in documented.enumerate() {
+            let key = format!("inbound[{index}].documented[{number}]");
+            settings.push(documented_route(route, document, key));
+        }
+    }
     settings.sort_by_cached_key(|it| order(&it.key));
     Effective { settings }
+}
+
+/// A route that nobody wrote here: the application's own document declares it.
+fn documented_route(route: &Route, document: &str, key: String) -> Setting {
+    let mut value = serde_json::Map::new();
+    let mut add = |key: &str, it: Value| value.insert(key.to_owned(), it);
+    if let Some(name) = &route.name {
+        add("name", name.as_str().into());
+    }
+    match &route.matches {
+        RouteMatch::Http { path, methods } => {
+            add("path", path.as_str().into());
+            add("methods", methods.as_slice().into());
+        }
+        RouteMatch::Grpc { service, method } => {
+            let method = method.as_deref().unwrap_or("*");
+            add("grpc", format!("{service}/{method}").into());
+        }
+    }
+    match &route.required {
+        Required::All(scopes) => add("scopes", scopes.as_slice().into()),
+        Required::Any(scopes) => add("any_of", scopes.as_slice().into()),
+        Required::AnyOf(lists) => {
+            add("any_of", lists.iter().map(|it| Value::from(it.as_slice())).collect())
+        }
+        Required::NoScope => add("danger_no_scope", true.into()),
+    };
+    let origin = match route.line {
+        0 => document.to_owned(),
+        line => format!("{document}:{line}"),
+    };
+    Setting { key, value: value.into(), origin }
+}
+
+/// It is in force without being a key that could be written.
+fn is_documented(key: &str) -> bool {
+    key.contains("].documented[")
 }
 
 fn flatten(node: &Node, key: &str, file_name: &str, settings: &mut Vec<Setting>) {
@@ -106,7 +150,7 @@ fn flatten(node: &Node, key: &str, file_name: &str, settings: &mut Vec<Setting>)
 
 /// Some servers are asked with a key of theirs in the address.
 fn may_hold_a_secret(key: &str) -> bool {
-    key.ends_with(".token_endpoint") || key.ends_with(".keys.url")
+    key.ends_with(".token_endpoint") || key.ends_with(".url")
 }
 
 fn without_query(address: &str) -> String {
@@ -118,7 +162,8 @@ fn without_query(address: &str) -> String {
 
 /// Keys of the file in the order of the reference; elements of lists by number.
 fn order(key: &str) -> Vec<(usize, String)> {
-    const TOP: &[&str] = &["tenant", "identity", "jwt", "inbound", "outbound", "policy"];
+    const TOP: &[&str] =
+        &["tenant", "identity", "jwt", "inbound", "outbound", "policy", "bundle", "shadow"];
     const WITHIN: &[&str] =
         &["name", "issuer", "listen", "forward_to", "connect_to", "expect", "path"];
     key.split(['.', '['])
@@ -145,6 +190,11 @@ impl fmt::Display for Effective {
         const COLUMN: usize = 56;
         let mut open: Vec<String> = Vec::new();
         for setting in &self.settings {
+            if is_documented(&setting.key) {
+                let line = format!("{}# documented: {}", indent(&open, false), setting.value);
+                writeln!(f, "{line:COLUMN$} # {}", setting.origin)?;
+                continue;
+            }
             let parts = parts(&setting.key);
             let Some((last, parents)) = parts.split_last() else { continue };
             let common = open.iter().zip(parents).take_while(|(a, b)| a == b).count();

@@ -7,10 +7,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::file_jwt::{CertificateFile, JwtFile, PresentFile, ServerFile};
+use super::file_opa::{BundleFile, ShadowFile};
+use super::file_reports::{DecisionLogFile, StatusFile};
 use super::file_values::{OneOrSeveral, OneSeveralOrNone, Period, Size};
 
-/// Everything Sidegate is told. Three keys are required: `tenant`, `policy`, and at least one
-/// listener under `inbound` or `outbound`.
+/// Everything Sidegate is told. Three things are required: `tenant`, `policy` or `bundle`, and at
+/// least one listener under `inbound` or `outbound`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "Sidegate configuration")]
@@ -32,15 +34,32 @@ pub(super) struct File {
     /// destination each.
     #[schemars(with = "Option<Vec<OutboundFile>>")]
     pub outbound: Option<Vec<Option<OutboundFile>>>,
-    /// Directory of Rego policies and their data. Relative paths start at this file's directory.
-    #[schemars(required, example = &"/etc/sidegate/policies")]
+    /// Directory of Rego policies and their data, a single `.rego` file, or a bundle (`.tar.gz`).
+    /// Relative paths start at this file's directory. This or `bundle`.
+    #[schemars(example = &"/etc/sidegate/policies")]
     pub policy: Option<String>,
+    /// Rego policies and their data as an OPA bundle, from a server or from a file.
+    #[schemars(extend("default" = null))]
+    pub bundle: Option<BundleFile>,
+    /// A second policy, asked beside the one in force and never obeyed.
+    #[schemars(extend("default" = null))]
+    pub shadow: Option<ShadowFile>,
     /// Startup, liveness and readiness over plain HTTP. No listener unless given.
     pub health: Option<SideListenerFile>,
     /// Prometheus metrics over plain HTTP. No listener unless given.
     pub metrics: Option<SideListenerFile>,
+    /// Where operators talk to the running sidecar, by `sidegate status` and `sidegate revoke`. No
+    /// interface unless given.
+    #[schemars(extend("default" = null))]
+    pub admin: Option<AdminFile>,
     /// Where the audit log goes: one JSON line for each decision.
     pub audit: Option<AuditFile>,
+    /// Decisions told to a collector in OPA's format, beside the audit log. Not told unless given.
+    #[schemars(extend("default" = null))]
+    pub decision_log: Option<DecisionLogFile>,
+    /// Status told to a control plane in OPA's format. Not told unless given.
+    #[schemars(extend("default" = null))]
+    pub status: Option<StatusFile>,
     /// The program's own log, on standard error.
     pub log: Option<LogFile>,
     /// Versions of TLS.
@@ -103,7 +122,20 @@ pub(super) struct InboundFile {
     /// Certificate that callers with a token know us by. Default: our SVID, which only callers
     /// who know our trust domain can verify.
     pub certificate: Option<CertificateFile>,
-    /// What may be called, and the scopes each needs (`http` only). Anything else is refused.
+    /// OpenAPI 3.0 or 3.1 document of the application, YAML or JSON (`http` only): its operations
+    /// are routes, and their `security` says which scopes each needs. Read once, at start.
+    #[schemars(example = &"/etc/sidegate/openapi.yaml")]
+    pub openapi: Option<String>,
+    /// Descriptor set of the application's gRPC services (`http` only): methods are routes, and
+    /// the option `sidegate.v1.requires` says which scopes each needs. Read once, at start.
+    #[schemars(example = &"/etc/sidegate/services.binpb")]
+    pub grpc_descriptors: Option<String>,
+    /// Operations of `openapi` and `grpc_descriptors` that need no scope, by `operationId`,
+    /// `METHOD /path` or gRPC method. Every authenticated workload of the tenant may call them.
+    #[schemars(with = "Option<Vec<String>>", example = ["getHealth"])]
+    pub public_routes: Option<Vec<Option<String>>>,
+    /// What may be called, and the scopes each needs (`http` only). Anything else is refused,
+    /// unless `openapi` or `grpc_descriptors` declare it.
     #[schemars(with = "Option<Vec<RouteFile>>")]
     pub routes: Option<Vec<Option<RouteFile>>>,
     /// Scopes a connection needs, all of them (`tcp` only).
@@ -231,6 +263,21 @@ pub(super) struct SideListenerFile {
     /// Address, `ip:port`. Plain HTTP, without authentication.
     #[schemars(required, example = &"0.0.0.0:15021")]
     pub listen: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+pub(super) struct AdminFile {
+    /// A Unix socket, `unix:/path`, which is made with mode 0600: only the user that the sidecar runs
+    /// as, and root, can use it.
+    #[schemars(required, example = &"unix:/run/sidegate/admin.sock")]
+    pub listen: Option<String>,
+    /// File in which revocations made at run time survive a restart. Default: they end with the
+    /// process. It is written with mode 0600, and one that others may read or write refuses the
+    /// start.
+    #[schemars(example = &"/var/lib/sidegate/revocations.json")]
+    pub keep: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -5,19 +5,19 @@ use std::time::Duration;
 
 use spiffe::SpiffeId;
 
-use super::file::{ApplicationFile, InboundFile, LimitsFile, OutboundFile, ProtocolFile};
+use super::file::{InboundFile, LimitsFile, OutboundFile, ProtocolFile};
 use super::file_values::OneOrSeveral;
 use super::jwt::Tokens;
 use super::problems::{Problems, shown};
 use super::proof;
 use super::reading::{Surroundings, each, one_or_several, period};
-use super::routes;
+use super::terms::{self, Terms};
 use super::tree::Place;
 use super::values;
-use super::{Inbound, Outbound, Required};
+use super::{Inbound, Outbound};
 use crate::identity::Settings;
 use crate::net::{Listen, Target};
-use crate::proxy::{Limits, Protocol, Speaks};
+use crate::proxy::{Limits, Protocol};
 
 /// Names of listeners: logs, metrics and the audit log tell them apart by nothing else.
 #[derive(Default)]
@@ -76,17 +76,14 @@ pub(super) fn inbound(
     let limits = limits(file.limits.as_ref(), &at.key("limits"), problems);
     let proof = proof::inbound(file, at, around.surroundings, around.tokens, problems);
     let trust_forwarded_from = trusted_proxies(file, at, problems);
-    let terms = file.protocol.and_then(|protocol| match protocol {
-        ProtocolFile::Http => http_terms(file, at, problems),
-        ProtocolFile::Tcp => tcp_terms(file, at, problems),
-    });
+    let terms = terms::of(file, at, around.surroundings, problems);
 
     let listen = listen?;
     let name = match &file.name {
         Some(name) => name.clone(),
         None => names.derive("inbound", &listen, at),
     };
-    let Terms { protocol, speaks, routes, required } = terms?;
+    let Terms { protocol, speaks, routes, notes, required } = terms?;
     let (accept, certificate) = proof?;
     Some(Inbound {
         name,
@@ -95,6 +92,7 @@ pub(super) fn inbound(
         protocol,
         speaks,
         routes,
+        notes,
         required,
         trust_forwarded_from: trust_forwarded_from?,
         accept,
@@ -112,58 +110,6 @@ fn trusted_proxies(
         return Some(Vec::new());
     };
     each(list, &at.key("trust_forwarded_from"), problems, values::workload_id)
-}
-
-/// What depends on the protocol.
-struct Terms {
-    protocol: Protocol,
-    speaks: Speaks,
-    routes: Vec<super::Route>,
-    required: Option<Required>,
-}
-
-fn http_terms(file: &InboundFile, at: &Place<'_>, problems: &mut Problems) -> Option<Terms> {
-    for (key, given) in [("scopes", file.scopes.is_some()), ("any_of", file.any_of.is_some())] {
-        if given {
-            let hint =
-                "move it to each of the `routes`; a whole listener has it with `protocol: tcp`";
-            at.key(key).report(problems, "does not go with `protocol: http`", hint);
-        }
-    }
-    let place = at.key("routes");
-    let list = file.routes.as_deref().unwrap_or_default();
-    if list.is_empty() && !place.is_faulty() {
-        let hint = "declare at least one, such as `{ path: /users, methods: [GET], \
-                    scopes: [users:read] }`";
-        place.report(problems, "has no route, so every request would be refused", hint);
-    }
-    let routes = routes::routes(list, &place, problems);
-    let speaks = match file.application? {
-        ApplicationFile::Same => Speaks::Same,
-        ApplicationFile::Http1 => Speaks::Http1,
-        ApplicationFile::Http2 => Speaks::Http2,
-    };
-    Some(Terms { protocol: Protocol::Http, speaks, routes, required: None })
-}
-
-fn tcp_terms(file: &InboundFile, at: &Place<'_>, problems: &mut Problems) -> Option<Terms> {
-    if file.routes.is_some() {
-        let hint = "put the scopes a connection needs into `scopes`, or use `protocol: http`";
-        at.key("routes").report(problems, "do not go with `protocol: tcp`", hint);
-    }
-    if !matches!(file.application, None | Some(ApplicationFile::Same)) {
-        let hint = "remove it; bytes pass as they come";
-        at.key("application").report(problems, "does not go with `protocol: tcp`", hint);
-    }
-    let none = "add `scopes: [resource:action]`: what a caller needs to connect";
-    let required =
-        routes::required(file.scopes.as_deref(), file.any_of.as_deref(), at, none, problems);
-    Some(Terms {
-        protocol: Protocol::Tcp,
-        speaks: Speaks::Same,
-        routes: Vec::new(),
-        required: Some(required?),
-    })
 }
 
 fn forward_to(file: &InboundFile, at: &Place<'_>, problems: &mut Problems) -> Option<Target> {

@@ -11,22 +11,30 @@ mod tree;
 mod environment;
 mod file_values;
 mod file_jwt;
+mod file_opa;
+mod file_reports;
 mod file;
 mod refused;
 mod structure;
 mod defaults;
 mod reading;
 mod routes;
+mod api;
+mod terms;
 mod identity;
 mod present;
 mod jwt;
 mod proof;
+mod opa;
 mod listeners;
+mod reports;
+mod admin;
 mod convert;
 mod effective;
 #[cfg(test)]
 mod tests;
 
+pub use admin::Admin;
 pub use effective::{Effective, Setting};
 pub use problems::{Problem, Problems};
 pub use values::parse_duration;
@@ -35,11 +43,13 @@ use std::fs::File;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use spiffe::SpiffeId;
 
 use crate::net::{Listen, Target};
+use crate::opa::{BundleSettings, LogSettings, StatusSettings};
 use crate::proxy::{Limits, Protocol, Speaks};
 use crate::telemetry::log::Format as LogFormat;
 use crate::tls;
@@ -57,15 +67,30 @@ pub struct Config {
     pub identity: Option<crate::identity::Settings>,
     pub jwt: Jwt,
     pub tls: TlsConfig,
-    pub policy: PathBuf,
+    pub policy: PolicyFrom,
+    /// Asked beside `policy`, and never obeyed.
+    pub shadow: Option<PolicyFrom>,
     pub inbound: Vec<Inbound>,
     pub outbound: Vec<Outbound>,
     pub health: Option<SocketAddr>,
     pub metrics: Option<SocketAddr>,
+    pub admin: Option<Admin>,
     pub audit: AuditTo,
+    /// Decisions as OPA's collectors take them.
+    pub decision_log: Option<LogSettings>,
+    /// Status reports as OPA's control planes take them.
+    pub status: Option<StatusSettings>,
     pub log: Log,
     pub drain_timeout: Duration,
     pub workers: usize,
+}
+
+/// Where a policy comes from.
+#[derive(Debug, Clone)]
+pub enum PolicyFrom {
+    /// A folder as OPA would mount it, or a single `.rego` file.
+    Files(PathBuf),
+    Bundle(BundleSettings),
 }
 
 /// Whose tokens are believed.
@@ -107,8 +132,10 @@ pub struct Inbound {
     pub accept: Accept,
     /// Given only where tokens are accepted.
     pub certificate: Option<tls::CertificateFiles>,
-    /// HTTP only, and then not empty.
+    /// HTTP only, and then not empty: those of the file, then those of the service's documents.
     pub routes: Vec<Route>,
+    /// What was left out of the service's documents, in sentences.
+    pub notes: Vec<String>,
     /// TCP only, and then always given.
     pub required: Option<Required>,
     /// Peers whose `x-forwarded-*` headers reach the application.
@@ -139,7 +166,9 @@ pub struct Route {
     pub name: Option<String>,
     pub matches: RouteMatch,
     pub required: Required,
-    /// Line in the file; 0 for a route that the environment added.
+    /// The document that declares it; `None` is the configuration itself.
+    pub document: Option<Arc<str>>,
+    /// Line in that file; 0 for a route that the environment added, or where lines are not known.
     pub line: u32,
 }
 
@@ -156,6 +185,8 @@ pub enum RouteMatch {
 pub enum Required {
     All(Vec<String>),
     Any(Vec<String>),
+    /// All scopes of one of the lists.
+    AnyOf(Vec<Vec<String>>),
     NoScope,
 }
 

@@ -77,15 +77,32 @@ impl Problems {
         self.problems.push(Problem { key: key.to_owned(), line, column, origin, message, hint });
     }
 
-    /// In the order in which an editor would walk through them.
+    /// In another file than the configuration; `at` is line and column.
+    pub(super) fn add_in(
+        &mut self,
+        document: &str,
+        at: Option<(u64, u64)>,
+        key: &str,
+        message: String,
+        hint: String,
+    ) {
+        self.add(key, &Origin::Unknown, message, Some(hint));
+        if self.not_shown == 0
+            && let Some(problem) = self.problems.last_mut()
+        {
+            document.clone_into(&mut problem.origin);
+            (problem.line, problem.column) = (at.map(|it| it.0), at.map(|it| it.1));
+        }
+    }
+
+    /// In the order in which an editor would walk through them: the file itself, what has no line
+    /// in it, other documents.
     pub(super) fn sort(&mut self) {
-        self.problems.sort_by(|a, b| {
-            (a.line.is_none(), a.line, a.column, &a.key).cmp(&(
-                b.line.is_none(),
-                b.line,
-                b.column,
-                &b.key,
-            ))
+        let Self { file_name, problems, .. } = self;
+        problems.sort_by_cached_key(|it| {
+            let elsewhere = it.line.is_some() && it.origin != *file_name;
+            let document = elsewhere.then(|| it.origin.clone());
+            (document, it.line.is_none(), it.line, it.column, it.key.clone())
         });
     }
 }

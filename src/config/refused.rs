@@ -4,11 +4,8 @@ use super::problems::shown;
 
 /// Keys of the design that this version refuses by name, with what to do instead.
 /// `[]` stands for any element of a list.
-const LATER_KEYS: &[(&str, &str)] = &[
-    ("admin", "remove it; `health` and `metrics` are listeners of their own"),
-    ("forward_proxy", "declare each destination under `outbound`"),
-    ("inbound[].openapi", "declare the routes and their scopes under `routes`"),
-];
+const LATER_KEYS: &[(&str, &str)] =
+    &[("forward_proxy", "declare each destination under `outbound`")];
 
 /// Keys by which people write down a secret itself, and the keys of ours that name a file of it.
 const SECRETS: &[(&str, &[&str])] = &[
@@ -20,7 +17,7 @@ const SECRETS: &[(&str, &[&str])] = &[
     ("password", &["client_secret_file", "file"]),
     ("private_key", &["key"]),
     ("secret", &["client_secret_file", "file"]),
-    ("token", &["file"]),
+    ("token", &["token_file", "file"]),
 ];
 
 /// Keys in whose place somebody may write the secret that they lead to, and what to write instead.
@@ -35,6 +32,7 @@ const SECRET_PLACES: &[(&str, Option<&str>)] = &[
     ("present", Some(PROOF)),
     ("subject_token", Some(PROOF)),
     ("token_exchange", None),
+    ("token_file", Some(PATH)),
 ];
 const PROOF: &str = "write it into a file and name that: `{ file: /path }`";
 const PATH: &str = "write it into a file, and here the path of that";

@@ -8,44 +8,81 @@ use super::reading::each;
 use super::tree::Place;
 use super::values;
 use super::{Required, Route, RouteMatch};
+use crate::api::Spot;
 
 /// Every route that is sound; the others are on record.
 pub(super) fn routes(
     file: &[Option<RouteFile>],
     at: &Place<'_>,
+    taken: &mut Taken,
     problems: &mut Problems,
 ) -> Vec<Route> {
     let mut routes = Vec::new();
-    let mut taken = Taken::default();
     for (index, route) in file.iter().enumerate() {
         let Some(file) = route else { continue };
         let at = at.item(index);
         if let Some(route) = route_of(file, &at, problems) {
-            taken.claim(&route, &at, problems);
+            taken.claim(&route, &Site::Written(&at), problems);
             routes.push(route);
         }
     }
     routes
 }
 
+/// Where a route is declared.
+pub(super) enum Site<'a> {
+    Written(&'a Place<'a>),
+    Document { name: &'a str, at: Option<Spot>, path: &'a str },
+}
+
+impl Site<'_> {
+    pub(super) fn report(
+        &self,
+        problems: &mut Problems,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        match self {
+            Self::Written(at) => at.report(problems, message, hint),
+            Self::Document { name, at, path } => {
+                let at = at.map(|it| (it.line, it.column));
+                problems.add_in(name, at, path, message.into(), hint.into());
+            }
+        }
+    }
+
+    /// For the message about another one.
+    fn told(&self) -> String {
+        match self {
+            Self::Written(at) => at.path().to_owned(),
+            Self::Document { name, at: Some(spot), .. } => format!("{name}:{}", spot.line),
+            Self::Document { name, at: None, path } => format!("{name} ({path})"),
+        }
+    }
+}
+
 /// Who was first to claim a kind of request, and a name.
 #[derive(Default)]
-struct Taken {
+pub(super) struct Taken {
     requests: BTreeMap<(String, String), String>,
     names: BTreeMap<String, String>,
 }
 
 impl Taken {
-    fn claim(&mut self, route: &Route, at: &Place<'_>, problems: &mut Problems) {
+    pub(super) fn claim(&mut self, route: &Route, at: &Site<'_>, problems: &mut Problems) {
         if let Some(name) = &route.name
-            && let Some(first) = self.names.insert(name.clone(), at.path().to_owned())
+            && let Some(first) = self.names.insert(name.clone(), at.told())
         {
             let message = format!("{} is the name of {first} already", shown(name));
-            at.key("name").report(problems, message, "give each route a name of its own");
+            let hint = "give each route a name of its own";
+            match at {
+                Site::Written(at) => at.key("name").report(problems, message, hint),
+                Site::Document { .. } => at.report(problems, message, hint),
+            }
         }
         for (method, shape) in requests(&route.matches) {
             let request = format!("{method} {shape}");
-            if let Some(first) = self.requests.insert((method, shape), at.path().to_owned()) {
+            if let Some(first) = self.requests.insert((method, shape), at.told()) {
                 let message = format!("{} is declared by {first} already", shown(&request));
                 let hint = "keep one of the two; `any_of` lists scopes of which one is enough";
                 at.report(problems, message, hint);
@@ -82,10 +119,11 @@ fn route_of(file: &RouteFile, at: &Place<'_>, problems: &mut Problems) -> Option
         Some(given) => Some(given?),
         None => None,
     };
-    Some(Route { name, matches: matches?, required: required?, line: at.line() })
+    let (matches, required) = (matches?, required?);
+    Some(Route { name, matches, required, document: None, line: at.line() })
 }
 
-fn route_name(text: &str) -> Result<String, Wrong> {
+pub(super) fn route_name(text: &str) -> Result<String, Wrong> {
     let plain = |it: char| it.is_ascii_graphic() && !matches!(it, '"' | '\\' | '`');
     if (1..=100).contains(&text.len()) && text.chars().all(plain) {
         return Ok(text.to_owned());
@@ -127,7 +165,7 @@ fn matches(file: &RouteFile, at: &Place<'_>, problems: &mut Problems) -> Option<
 }
 
 /// Only what a normalized request target can look like, so that no pattern is dead letter.
-fn path_pattern(text: &str) -> Result<String, Wrong> {
+pub(super) fn path_pattern(text: &str) -> Result<String, Wrong> {
     const LONGEST: usize = 2048;
     let wrong = |message: String| {
         Err(Wrong::new(message, "write a path such as `/users/{id}` or `/files/**`"))
@@ -171,17 +209,18 @@ fn parameter(segment: &str) -> Option<&str> {
     (!name.is_empty() && name.bytes().all(word)).then_some(name)
 }
 
-/// The characters of RFC 3986 `pchar`, less the percent sign and the star.
+/// The characters of RFC 3986 `pchar`, less the percent sign, the star, and the semicolon that no
+/// request may have.
 fn literal(segment: &str) -> bool {
     let allowed = |it: u8| {
         it.is_ascii_alphanumeric()
             || matches!(it, b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'')
-            || matches!(it, b'(' | b')' | b'+' | b',' | b';' | b'=' | b':' | b'@')
+            || matches!(it, b'(' | b')' | b'+' | b',' | b'=' | b':' | b'@')
     };
     segment != "." && segment != ".." && segment.bytes().all(allowed)
 }
 
-fn grpc_method(text: &str) -> Result<RouteMatch, Wrong> {
+pub(super) fn grpc_method(text: &str) -> Result<RouteMatch, Wrong> {
     let name = |part: &str| {
         part.bytes().next().is_some_and(|it| it.is_ascii_alphabetic() || it == b'_')
             && part.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_')

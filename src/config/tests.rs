@@ -233,7 +233,7 @@ fn with_route(route: &str) -> Result<Config, Problems> {
 fn a_path_pattern_is_what_a_normalized_target_can_look_like() {
     let route =
         |path: &str| with_route(&format!("{{ path: \"{path}\", methods: [GET], scopes: [a:b] }}"));
-    for path in ["/", "/a", "/a/", "/a/{id}", "/{a}/{b-c}", "/**", "/a/**", "/v1:act;x=1,2/@me"] {
+    for path in ["/", "/a", "/a/", "/a/{id}", "/{a}/{b-c}", "/**", "/a/**", "/v1:act,x=1/@me"] {
         assert!(route(path).is_ok(), "{path}: {}", route(path).unwrap_err());
     }
     for path in [

@@ -24,6 +24,8 @@ pub enum EvalError {
     Evaluate { entry: String, message: String },
     #[error("`{entry}` answers something else than its contract: {message}")]
     Shape { entry: String, message: String },
+    #[error("no policy has been received yet")]
+    NoPolicy,
 }
 
 /// Everything the policy says of an identity.
@@ -159,7 +161,7 @@ impl Answer<'_> {
         items.into_iter().map(|item| self.text(field, item).map(str::to_owned)).collect()
     }
 
-    fn items<'v>(
+    pub(super) fn items<'v>(
         &self,
         field: &str,
         value: &'v Value,
@@ -223,7 +225,7 @@ impl Answer<'_> {
         EvalError::Undefined { entry: self.entry.to_owned() }
     }
 
-    fn shape(&self, message: String) -> EvalError {
+    pub(super) fn shape(&self, message: String) -> EvalError {
         EvalError::Shape { entry: self.entry.to_owned(), message }
     }
 }

@@ -8,6 +8,10 @@ pub(super) const REQUEST_DENY: &str = "data.sidegate.request.deny";
 /// Where in the data stands who is believed no longer. Never answered by a rule.
 pub(super) const REVOCATIONS: &str = "revocations";
 
+/// Asked about events of the decision log, never about who may do what.
+pub(super) const LOG_MASK: &str = "data.system.log.mask";
+pub(super) const LOG_DROP: &str = "data.system.log.drop";
+
 /// The entry points of one layer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Layer {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// Why a policy was not taken into service. The one in force stays in force.
@@ -21,12 +22,17 @@ pub enum LoadError {
     TooDeep { path: PathBuf, max: usize },
     #[error("{}", one_a_line(problems))]
     Refused { problems: Vec<Problem> },
+    #[error("the policy {what}")]
+    Harmful { what: String },
     #[error("cannot start a thread to compile the policy")]
     Thread { source: io::Error },
+    #[error("the policy could not be examined: {what}")]
+    Examiner { what: String },
 }
 
 /// One thing that is wrong with a policy, and where.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Problem {
     pub file: String,
     /// From 1; 0 when it is about the file as a whole.
@@ -38,6 +44,11 @@ pub struct Problem {
 impl LoadError {
     pub(super) fn read(path: &Path, source: io::Error) -> Self {
         Self::Read { path: path.to_owned(), source }
+    }
+
+    /// Says something about the policy, so that another attempt would end in the same way.
+    pub fn is_about_the_policy(&self) -> bool {
+        !matches!(self, Self::Thread { .. } | Self::Examiner { .. })
     }
 
     /// With its causes, for a status line.

@@ -4,12 +4,15 @@
 //! field that could be absent could open a door (design section 5).
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
 use regorus::Value;
 
-use super::question::{IdentityQuestion, Local, RequestQuestion, Subject, Workload, unix_minute};
+use super::question::{
+    AskedFor, IdentityQuestion, Local, RequestQuestion, Subject, Workload, unix_minute,
+};
 
 const MINUTES_PER_DAY: u64 = 24 * 60;
 const WEEKDAYS: [&str; 7] =
@@ -61,27 +64,56 @@ pub(super) fn identity(question: &IdentityQuestion<'_>) -> Value {
     object(identity_fields(question))
 }
 
-pub(super) fn request(question: &RequestQuestion<'_>) -> Value {
+/// What somebody asked for, as policies see it: kept to ask again whether anything is against it. Cheap
+/// to clone.
+#[derive(Clone)]
+pub struct KeptRequest(Value);
+
+impl KeptRequest {
+    pub fn of(question: &AskedFor<'_>) -> Self {
+        let keys = &*KEYS;
+        let (service, method) = question.grpc.unzip();
+        let fields = [
+            (&keys.protocol, question.protocol.into()),
+            (&keys.method, question.method.into()),
+            (&keys.path, question.path.into()),
+            (&keys.segments, strings(question.path.split('/').skip(1))),
+            (&keys.query, multimap(question.query.iter().map(|(name, value)| (&**name, &**value)))),
+            (&keys.host, question.host.into()),
+            (&keys.route, question.route.into()),
+            (&keys.headers, multimap(question.headers.iter().copied())),
+            (&keys.grpc, object([(&keys.service, text(service)), (&keys.method, text(method))])),
+            (&keys.scopes_required, strings(question.scopes_required.iter().map(String::as_str))),
+        ];
+        Self(object(fields))
+    }
+}
+
+impl fmt::Debug for KeptRequest {
+    /// Headers and query are nobody's business.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeptRequest").finish_non_exhaustive()
+    }
+}
+
+/// The whole question as one document.
+pub(super) fn whole_request(question: &RequestQuestion<'_>) -> Value {
+    let kept = KeptRequest::of(&question.asked_for());
+    request(&question.identity, &kept, question.scopes, question.tenant)
+}
+
+/// The whole input of a question about a request; `scopes` and `tenant` as they are now.
+pub(super) fn request(
+    identity: &IdentityQuestion<'_>,
+    request: &KeptRequest,
+    scopes: &[String],
+    tenant: Option<&str>,
+) -> Value {
     let keys = &*KEYS;
-    let mut fields = identity_fields(&question.identity);
-    let (service, method) = question.grpc.unzip();
-    let request = [
-        (&keys.protocol, question.protocol.into()),
-        (&keys.method, question.method.into()),
-        (&keys.path, question.path.into()),
-        (&keys.segments, strings(question.path.split('/').skip(1))),
-        (&keys.query, multimap(question.query.iter().map(|(name, value)| (&**name, &**value)))),
-        (&keys.host, question.host.into()),
-        (&keys.route, question.route.into()),
-        (&keys.headers, multimap(question.headers.iter().copied())),
-        (&keys.grpc, object([(&keys.service, text(service)), (&keys.method, text(method))])),
-        (&keys.scopes_required, strings(question.scopes_required.iter().map(String::as_str))),
-    ];
-    let grant = [
-        (&keys.scopes, strings(question.scopes.iter().map(String::as_str))),
-        (&keys.tenant, text(question.tenant)),
-    ];
-    fields.push((&keys.request, object(request)));
+    let mut fields = identity_fields(identity);
+    let grant =
+        [(&keys.scopes, strings(scopes.iter().map(String::as_str))), (&keys.tenant, text(tenant))];
+    fields.push((&keys.request, request.0.clone()));
     fields.push((&keys.grant, object(grant)));
     object(fields)
 }

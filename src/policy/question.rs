@@ -7,14 +7,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use spiffe::SpiffeId;
 
 /// A workload by its SPIFFE ID, with the parts that a policy looks at.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Workload {
     uri: Arc<str>,
     id: SpiffeId,
 }
 
 /// Whom a question is about, whichever way they proved it. Cheap to share.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Subject {
     /// `spiffe`, `jwt` or `jwt-svid`.
     pub method: &'static str,
@@ -25,7 +25,7 @@ pub struct Subject {
 }
 
 /// Who asks.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Local {
     pub workload: Option<Workload>,
     pub tenant: Arc<str>,
@@ -33,7 +33,7 @@ pub struct Local {
 }
 
 /// Which way the traffic goes that the question is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Direction {
     Inbound,
     Outbound,
@@ -47,6 +47,24 @@ pub struct IdentityQuestion<'a> {
     pub local: &'a Local,
     /// The policy sees the minute, nothing finer.
     pub now: SystemTime,
+}
+
+/// What somebody asks for: the part of [`RequestQuestion`] that is about the request alone.
+#[derive(Debug, Clone, Copy)]
+pub struct AskedFor<'a> {
+    /// `http` or `grpc`.
+    pub protocol: &'a str,
+    pub method: &'a str,
+    /// In normal form, without the query.
+    pub path: &'a str,
+    /// Names and values, decoded.
+    pub query: &'a [(String, String)],
+    pub host: &'a str,
+    pub route: &'a str,
+    /// Lower-case names; never one that carries a secret. Values of one name may stand apart.
+    pub headers: &'a [(&'a str, &'a str)],
+    pub grpc: Option<(&'a str, &'a str)>,
+    pub scopes_required: &'a [String],
 }
 
 /// "Is anything against this request?"
@@ -68,6 +86,41 @@ pub struct RequestQuestion<'a> {
     pub scopes_required: &'a [String],
     pub scopes: &'a [String],
     pub tenant: Option<&'a str>,
+}
+
+impl<'a> RequestQuestion<'a> {
+    pub fn asked_for(&self) -> AskedFor<'a> {
+        let Self { protocol, method, path, query, host, route, headers, .. } = *self;
+        let Self { grpc, scopes_required, .. } = *self;
+        AskedFor { protocol, method, path, query, host, route, headers, grpc, scopes_required }
+    }
+}
+
+impl<'a> AskedFor<'a> {
+    /// The whole question, about somebody who holds `scopes` and belongs to `tenant`.
+    pub fn by(
+        &self,
+        identity: IdentityQuestion<'a>,
+        scopes: &'a [String],
+        tenant: Option<&'a str>,
+    ) -> RequestQuestion<'a> {
+        let Self { protocol, method, path, query, host, route, headers, .. } = *self;
+        let Self { grpc, scopes_required, .. } = *self;
+        RequestQuestion {
+            identity,
+            protocol,
+            method,
+            path,
+            query,
+            host,
+            route,
+            headers,
+            grpc,
+            scopes_required,
+            scopes,
+            tenant,
+        }
+    }
 }
 
 impl Workload {

@@ -8,8 +8,9 @@ use regorus::Value;
 use regorus::unstable::Module;
 
 use super::builtins;
-use super::contract::{GRANT, LAYERS, REQUEST_DENY, REVOCATIONS};
+use super::contract::{GRANT, LAYERS, LOG_DROP, LOG_MASK, REQUEST_DENY, REVOCATIONS};
 use super::error::Problem;
+use super::holds::{EntryReads, Holds, Reads};
 use super::input::{IDENTITY_FIELDS, REQUEST_FIELDS};
 use super::syntax::Path;
 use super::walk::{Call, Definition, Reference, definitions};
@@ -19,15 +20,10 @@ const CALL_DEPTH_MAX: usize = 64;
 /// Levels of syntax on the way down those calls, together.
 const STACK_LEVELS_MAX: usize = 512;
 const RANGE_MAX: i64 = 10_000;
+/// Of text that is put in the place of other text.
+const PUT_IN_MAX: usize = 256;
 const SIMILAR: usize = 2;
 const ROOT: &str = "sidegate";
-
-/// What answers depend on, beside who asks and who is asked.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Reads {
-    pub time: bool,
-    pub address: bool,
-}
 
 /// What the analysis came to.
 #[derive(Debug, Default)]
@@ -35,7 +31,11 @@ pub(super) struct Findings {
     pub problems: Vec<Problem>,
     /// Of all questions about identities together.
     pub identity_reads: Reads,
-    rules: BTreeSet<String>,
+    /// Of the question about requests.
+    pub request_reads: Reads,
+    /// Of each entry point that is defined, from the widest layer to the narrowest.
+    pub entries: Vec<EntryReads>,
+    pub rules: BTreeSet<String>,
 }
 
 impl Findings {
@@ -55,15 +55,22 @@ pub(super) fn analyze(modules: &[impl std::ops::Deref<Target = Module>]) -> Find
     problems.extend(graph.check_depth());
     let identity = graph.reachable(&identity_entries());
     let request = graph.reachable(&[REQUEST_DENY]);
-    let mut identity_reads = Reads::default();
+    // Their input is an event of the log, which has fields of its own.
+    let log = graph.reachable(&[LOG_MASK, LOG_DROP]);
+    let (mut identity_reads, mut request_reads) = (Reads::default(), Reads::default());
     for definition in &definitions {
         let by_identity = identity.contains(&definition.path);
         let by_request = request.contains(&definition.path);
         if by_identity {
             identity_reads.note(&definition.input);
         }
-        for read in &definition.input {
-            problems.extend(check_input(read, by_identity));
+        if by_request {
+            request_reads.note(&definition.input);
+        }
+        if by_identity || by_request || !log.contains(&definition.path) {
+            for read in &definition.input {
+                problems.extend(check_input(read, by_identity));
+            }
         }
         if !by_identity && !by_request {
             problems.extend(check_unasked(definition));
@@ -73,27 +80,52 @@ pub(super) fn analyze(modules: &[impl std::ops::Deref<Target = Module>]) -> Find
     problems.sort();
     problems.dedup();
     let rules = definitions.iter().map(|it| it.path.join(".")).collect();
-    Findings { problems, identity_reads, rules }
+    let mut entries = Vec::new();
+    for name in identity_entries().into_iter().chain([REQUEST_DENY]) {
+        entries.extend(entry_reads(name, &graph, identity_reads));
+    }
+    Findings { problems, identity_reads, request_reads, entries, rules }
 }
 
-fn identity_entries() -> Vec<&'static str> {
+/// `None` for one that is not defined. Answers about an identity are kept together, so each holds for
+/// as long as all of them do.
+fn entry_reads(name: &'static str, graph: &Graph<'_>, identity: Reads) -> Option<EntryReads> {
+    let reached = graph.reachable(&[name]);
+    let path: Vec<String> = name.split('.').map(str::to_owned).collect();
+    let place = graph.rules.get(path.as_slice())?.first()?.place.clone();
+    let definitions = reached.iter().filter_map(|rule| graph.rules.get(rule.as_slice())).flatten();
+    let read = definitions.flat_map(|definition| &definition.input);
+    let all: BTreeSet<&[String]> = read.map(|read| read.path.parts.as_slice()).collect();
+    let is_below = |path: &[String]| (1..path.len()).any(|n| all.contains(path.split_at(n).0));
+    let input = all.iter().filter(|path| !is_below(path)).map(|path| path.join(".")).collect();
+    let holds = if name == REQUEST_DENY { Holds::Request } else { Holds::Identity(identity) };
+    Some(EntryReads { name, input, place, holds })
+}
+
+/// What would crash or hang while tests run. `with` and `print` are theirs to use.
+pub(super) fn analyze_tests(
+    modules: &[impl std::ops::Deref<Target = Module>],
+    is_test: impl Fn(&str) -> bool,
+) -> Vec<Problem> {
+    let definitions = definitions(modules);
+    let mut problems = Graph::new(&definitions).check_depth();
+    let own = definitions.iter().filter(|it| is_test(&it.place.file));
+    let calls = own.flat_map(|it| &it.calls).filter(|it| !builtins::is_for_tests(&it.name));
+    problems.extend(calls.filter_map(check_call));
+    problems.sort();
+    problems.dedup();
+    problems
+}
+
+/// Every rule that has a part in the answers of these entry points, by its path.
+pub(super) fn reachable(definitions: &[Definition], entries: &[&str]) -> BTreeSet<Vec<String>> {
+    Graph::new(definitions).reachable(entries)
+}
+
+/// What is asked about identities.
+pub(super) fn identity_entries() -> Vec<&'static str> {
     let layers = LAYERS.iter().flat_map(|layer| [layer.limit, layer.deny]);
     std::iter::once(GRANT).chain(layers).collect()
-}
-
-impl Reads {
-    fn note(&mut self, reads: &[Reference]) {
-        for read in reads {
-            let mut parts = read.path.parts.iter().skip(1).map(String::as_str);
-            match (parts.next(), parts.next()) {
-                // The whole input, or a part of it that is only known later.
-                (None, _) => *self = Self { time: true, address: true },
-                (Some("time"), _) => self.time = true,
-                (Some("peer"), None | Some("address")) => self.address = true,
-                _ => {}
-            }
-        }
-    }
 }
 
 /// Which rule refers to which.
@@ -278,7 +310,7 @@ fn check_revocations(definition: &Definition) -> Option<Problem> {
     Some(Problem { message, ..definition.place.clone() })
 }
 
-fn suggestion<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> String {
+pub(super) fn suggestion<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> String {
     known
         .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
         .filter(|(distance, _)| *distance <= SIMILAR.max(name.len() / 4))
@@ -299,12 +331,24 @@ fn check_call(call: &Call) -> Option<Problem> {
                 _ => None,
             };
             let short = number(0).zip(number(1)).is_some_and(|(from, to)| {
-                from.checked_sub(to).is_some_and(|length| length.abs() <= RANGE_MAX)
+                from.checked_sub(to)
+                    .is_some_and(|length| length.unsigned_abs() <= RANGE_MAX.unsigned_abs())
             });
             if short {
                 return None;
             }
             problem(format!("`{name}` takes plain numbers at most {RANGE_MAX} apart"))
+        }
+        "replace" | "regex.replace" => {
+            let short = matches!(call.literals.get(2), Some(Some(Value::String(text)))
+                if text.len() <= PUT_IN_MAX);
+            if short {
+                return None;
+            }
+            problem(format!(
+                "`{name}` puts in plain text of at most {PUT_IN_MAX} bytes: use `concat` and `split` \
+                 to put in something else"
+            ))
         }
         "sprintf" => {
             let Some(Some(Value::String(format))) = call.literals.first() else {

@@ -1,181 +1,92 @@
-//! Follows the policy on disk. The new whole is checked and compiled aside, then swapped in; a
-//! candidate that is refused changes nothing, and is told once.
+//! Follows a policy on disk, and offers what it finds there.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use tracing::{error, info};
+use tokio::time::timeout;
 
-use super::engine::Policy;
 use super::error::LoadError;
-use super::source::{self, Source};
-use super::{Settings, compile};
+use super::intake::Intake;
+use super::source::Source;
 use crate::files::Follow;
-use crate::live::{Live, Publisher, live};
 
 /// How often a folder that keeps changing is read again before it is taken as it is.
 const SETTLE_TRIES: usize = 10;
 /// Between two of these readings.
 const SETTLE_PAUSE: Duration = Duration::from_millis(50);
 
-/// How it stands with the policy on disk.
-#[derive(Debug, Clone)]
-pub struct PolicyStatus {
-    /// Of the policy in force.
-    pub revision: Arc<str>,
-    pub loaded_at: SystemTime,
-    /// Why what is on disk is not in force; `None` if it is.
-    pub last_error: Option<String>,
-    /// When something else than before was last found on disk.
-    pub last_attempt: SystemTime,
-}
+/// Until what could not be read is read again.
+const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
-/// Follows the policy from now on, starting from `first`. Runs on the current tokio runtime.
-pub fn watch(settings: Settings, first: Policy) -> (Live<Policy>, Live<PolicyStatus>) {
-    let (follower, policy, status) = Follower::new(settings, first);
-    drop(tokio::spawn(follower.run()));
-    (policy, status)
+/// Follows the folder or file from now on. Runs on the current tokio runtime.
+pub fn follow(path: PathBuf, intake: Intake) {
+    drop(tokio::spawn(Follower { path, intake }.run()));
 }
 
 struct Follower {
     path: PathBuf,
-    status: PolicyStatus,
-    policies: Publisher<Policy>,
-    statuses: Publisher<PolicyStatus>,
-    tried: Tried,
-}
-
-/// What was found at the last attempt, so that it is neither compiled nor told again.
-#[derive(Debug, PartialEq, Eq)]
-enum Tried {
-    /// What is in force.
-    Live,
-    /// A candidate of this revision, which was refused.
-    Refused(Arc<str>),
-    /// Something that could not even be read.
-    Unreadable(String),
+    intake: Intake,
 }
 
 impl Follower {
-    fn new(settings: Settings, first: Policy) -> (Self, Live<Policy>, Live<PolicyStatus>) {
-        let now = SystemTime::now();
-        let status = PolicyStatus {
-            revision: Arc::clone(first.revision()),
-            loaded_at: now,
-            last_error: None,
-            last_attempt: now,
-        };
-        let (policies, policy) = live(first);
-        let (statuses, seen) = live(status.clone());
-        let path = settings.path;
-        (Self { path, status, policies, statuses, tried: Tried::Live }, policy, seen)
-    }
-
     async fn run(mut self) {
         // The first change is told at once: it may have come since the first load.
         let mut follow = Follow::tree(self.path.clone());
         loop {
-            follow.changed().await;
+            if self.intake.wants_another() {
+                // It may be read again although no change of it is seen.
+                timeout(RETRY_PAUSE, follow.changed()).await.ok();
+            } else {
+                follow.changed().await;
+            }
             self.attempt().await;
         }
     }
 
     async fn attempt(&mut self) {
+        match self.read(|path| Source::read(&path)).await {
+            Ok(source) if !self.intake.is_news(&source) => {
+                // It may be what is in force, after something else had been refused.
+                self.intake.offer(source).await;
+            }
+            Ok(source) => match self.read(move |path| settled(&path, source)).await {
+                Ok(source) => drop(self.intake.offer(source).await),
+                Err(message) => drop(self.intake.unreadable(message)),
+            },
+            Err(message) if self.is_gone().await => drop(self.intake.gone(message)),
+            Err(message) => drop(self.intake.unreadable(message)),
+        }
+    }
+
+    async fn is_gone(&self) -> bool {
+        let missing = tokio::fs::try_exists(&self.path).await;
+        missing.is_ok_and(|exists| !exists)
+    }
+
+    async fn read(
+        &self,
+        read: impl FnOnce(PathBuf) -> Result<Source, LoadError> + Send + 'static,
+    ) -> Result<Source, String> {
         let path = self.path.clone();
-        let known = match &self.tried {
-            Tried::Refused(revision) => Some(Arc::clone(revision)),
-            Tried::Live | Tried::Unreadable(_) => None,
-        };
-        let in_force = Arc::clone(&self.status.revision);
-        let candidate =
-            tokio::task::spawn_blocking(move || Candidate::read(&path, &in_force, known.as_ref()))
-                .await
-                .unwrap_or_else(|panic| Candidate::Unreadable(panic.to_string()));
-        let unchanged = match &candidate {
-            Candidate::Known => true,
-            Candidate::InForce => self.tried == Tried::Live,
-            Candidate::Unreadable(message) => self.tried == Tried::Unreadable(message.clone()),
-            Candidate::Good(_) | Candidate::Refused(..) => false,
-        };
-        if unchanged {
-            return;
+        match tokio::task::spawn_blocking(move || read(path)).await {
+            Ok(source) => source.map_err(|error| error.full()),
+            Err(panic) => Err(panic.to_string()),
         }
-        self.status.last_attempt = SystemTime::now();
-        match candidate {
-            Candidate::Known => {}
-            Candidate::InForce => {
-                self.tried = Tried::Live;
-                self.status.last_error = None;
-            }
-            Candidate::Good(policy) => {
-                info!(revision = %policy.revision(), "policy in force");
-                self.tried = Tried::Live;
-                self.status.revision = Arc::clone(policy.revision());
-                self.status.loaded_at = self.status.last_attempt;
-                self.status.last_error = None;
-                self.policies.publish(*policy);
-            }
-            Candidate::Refused(revision, message) => {
-                self.refuse(Tried::Refused(revision), message);
-            }
-            Candidate::Unreadable(message) => {
-                self.refuse(Tried::Unreadable(message.clone()), message);
-            }
-        }
-        self.statuses.publish(self.status.clone());
-    }
-
-    fn refuse(&mut self, tried: Tried, message: String) {
-        let in_force = &self.status.revision;
-        error!(%in_force, "policy on disk refused, the old one stays: {message}");
-        self.tried = tried;
-        self.status.last_error = Some(message);
     }
 }
 
-/// What was found on disk.
-enum Candidate {
-    /// The same that was refused before.
-    Known,
-    InForce,
-    Good(Box<Policy>),
-    Refused(Arc<str>, String),
-    Unreadable(String),
-}
-
-impl Candidate {
-    fn read(path: &Path, in_force: &Arc<str>, refused: Option<&Arc<str>>) -> Self {
-        let source: Source = match source::read(path) {
-            Ok(source) => source,
-            Err(error) => return Self::Unreadable(error.full()),
-        };
-        let revision = Arc::clone(&source.revision);
-        if revision == *in_force {
-            return Self::InForce;
+/// A set that is still being written may well compile without the half that is to come.
+fn settled(path: &Path, mut source: Source) -> Result<Source, LoadError> {
+    for _ in 0..SETTLE_TRIES {
+        thread::sleep(SETTLE_PAUSE);
+        let again = Source::read(path)?;
+        if again.content == source.content {
+            break;
         }
-        if refused == Some(&revision) {
-            return Self::Known;
-        }
-        // A set that is still being written may well compile without the half that is to come.
-        let mut source = source;
-        for _ in 0..SETTLE_TRIES {
-            thread::sleep(SETTLE_PAUSE);
-            match source::read(path) {
-                Ok(again) if again.revision == source.revision => break,
-                Ok(again) => source = again,
-                Err(error) => return Self::Unreadable(error.full()),
-            }
-        }
-        let revision = Arc::clone(&source.revision);
-        match compile(source) {
-            Ok(policy) => Self::Good(Box::new(policy)),
-            // Says nothing about the candidate, so it is not remembered as refused.
-            Err(error @ LoadError::Thread { .. }) => Self::Unreadable(error.full()),
-            Err(error) => Self::Refused(revision, error.full()),
-        }
+        source = again;
     }
+    Ok(source)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Read strictly: an entry that could never match is somebody who was not revoked, so it refuses
 //! the policy.
 
+use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
@@ -22,6 +23,8 @@ const LISTS: &str = "`spiffe_ids`, `subjects`, `tokens` and `serials`";
 /// Other names in the data that are taken for misspelled ones: this many letters away.
 const SIMILAR: usize = 2;
 const SCHEME: &str = "spiffe://";
+/// After a path: all that is below it.
+const BELOW: &str = "/*";
 
 /// Identities, tokens and certificates that are refused whatever else holds.
 #[derive(Default)]
@@ -35,6 +38,23 @@ pub struct Revocations {
     fingerprints: HashSet<Box<str>>,
     /// In lower case, without leading zeros.
     serials: HashSet<Box<str>>,
+}
+
+/// Which list an entry belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RevokedBy {
+    SpiffeId,
+    Subject,
+    Token,
+    Serial,
+}
+
+/// One entry of a list, known to be one that can match.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RevocationEntry {
+    list: RevokedBy,
+    /// In one form, however it was written.
+    text: Box<str>,
 }
 
 /// `data.revocations`; an error is a sentence that names the list and the entry.
@@ -52,28 +72,22 @@ pub(super) fn read(data: &Value) -> Result<Revocations, String> {
     };
     let mut revocations = Revocations::default();
     let mut count = 0_usize;
-    for (name, list) in lists.iter() {
-        let add = match name {
-            Value::String(name) => match &**name {
-                "spiffe_ids" => Revocations::add_spiffe_id,
-                "subjects" => Revocations::add_subject,
-                "tokens" => Revocations::add_token,
-                "serials" => Revocations::add_serial,
-                other => return Err(not_a_list(other)),
-            },
+    for (name, entries) in lists.iter() {
+        let list = match name {
+            Value::String(name) => RevokedBy::named(name).ok_or_else(|| not_a_list(name))?,
             other => return Err(not_a_list(&other.to_string())),
         };
-        let whole = format!("`{REVOCATIONS}.{}`", name.as_string().map_or("", |it| &**it));
-        let Value::Array(items) = list else {
-            return Err(format!("{whole} is {} where a list belongs", kind(list)));
+        let whole = format!("`{REVOCATIONS}.{}`", list.name());
+        let Value::Array(items) = entries else {
+            return Err(format!("{whole} is {} where a list belongs", kind(entries)));
         };
         for (at, item) in (1_usize..).zip(items.iter()) {
             count += 1;
             if count > ENTRIES_MAX {
                 return Err(format!("`{REVOCATIONS}` has more than {ENTRIES_MAX} entries"));
             }
-            let text = text(item).map_err(|what| format!("{whole}: entry {at} {what}"))?;
-            add(&mut revocations, text).map_err(|what| format!("{whole}: entry {at} {what}"))?;
+            let entry = text(item).and_then(|text| RevocationEntry::parse(list, text));
+            revocations.add(&entry.map_err(|what| format!("{whole}: entry {at} {what}"))?);
         }
     }
     Ok(revocations)
@@ -95,13 +109,81 @@ fn misspelled(data: &Value) -> Option<&str> {
 
 fn text(item: &Value) -> Result<&str, String> {
     match item {
-        Value::String(text) if text.is_empty() => Err("is empty".to_owned()),
-        Value::String(text) if text.len() > TEXT_MAX => {
-            Err(format!("is longer than {TEXT_MAX} bytes"))
-        }
         Value::String(text) => Ok(text),
         other => Err(format!("is {} where a string belongs", kind(other))),
     }
+}
+
+impl RevokedBy {
+    pub const ALL: [Self; 4] = [Self::SpiffeId, Self::Subject, Self::Token, Self::Serial];
+
+    /// As in data files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SpiffeId => "spiffe_ids",
+            Self::Subject => "subjects",
+            Self::Token => "tokens",
+            Self::Serial => "serials",
+        }
+    }
+
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|list| list.name() == name)
+    }
+}
+
+impl RevocationEntry {
+    /// An error says what the text is, without its subject: "is empty".
+    pub fn parse(list: RevokedBy, text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("is empty".to_owned());
+        }
+        if text.len() > TEXT_MAX {
+            return Err(format!("is longer than {TEXT_MAX} bytes"));
+        }
+        // It is no part of any name, and it would stand in logs and lists.
+        if text.chars().any(char::is_control) {
+            return Err("has a control character".to_owned());
+        }
+        // What is wrong is never shown: it may be a token, in whichever list.
+        if text.starts_with("eyJ") && text.matches('.').count() >= 2 {
+            return Err("is a whole token where its `jti` or fingerprint belongs".to_owned());
+        }
+        let text = match list {
+            RevokedBy::SpiffeId => spiffe_id(text)?.into(),
+            RevokedBy::Subject | RevokedBy::Token => text.into(),
+            RevokedBy::Serial => serial(text)
+                .ok_or_else(|| {
+                    let text = shortened(text);
+                    format!("`{text}` is not a serial number in hexadecimal, at most 20 octets")
+                })?
+                .into(),
+        };
+        Ok(Self { list, text })
+    }
+
+    pub fn list(&self) -> RevokedBy {
+        self.list
+    }
+
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+/// Canonical, as those of peers are: the trust domain may come in capitals.
+fn spiffe_id(text: &str) -> Result<String, String> {
+    let malformed =
+        |error: SpiffeIdError| format!("`{}` is not a SPIFFE ID: {error}", shortened(text));
+    if let Some(above) = text.strip_suffix(BELOW) {
+        return Ok(format!("{}{BELOW}", SpiffeId::new(above).map_err(malformed)?));
+    }
+    let id = SpiffeId::new(text).map_err(malformed)?;
+    if id.path().is_empty() {
+        let all = format!("{id}{BELOW}");
+        return Err(format!("`{id}` is a trust domain and no workload: `{all}` is all in it"));
+    }
+    Ok(id.to_string())
 }
 
 impl Revocations {
@@ -144,49 +226,47 @@ impl Revocations {
         self.serials.contains(serial.trim_start_matches('0'))
     }
 
-    fn add_spiffe_id(&mut self, entry: &str) -> Result<(), String> {
-        let malformed =
-            |error: SpiffeIdError| format!("`{}` is not a SPIFFE ID: {error}", shortened(entry));
-        // Canonical, as those of peers are: the trust domain may come in capitals.
-        if let Some(above) = entry.strip_suffix("/*") {
-            let above = SpiffeId::new(above).map_err(malformed)?.to_string();
-            self.below.insert(above.into(), entry.into());
-            return Ok(());
-        }
-        let id = SpiffeId::new(entry).map_err(malformed)?;
-        if id.path().is_empty() {
-            let all = format!("{id}/*");
-            return Err(format!("`{id}` is a trust domain and no workload: `{all}` is all in it"));
-        }
-        self.spiffe_ids.insert(id.to_string().into());
-        Ok(())
+    /// Every entry with the list that it stands in, in no order.
+    pub fn entries(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let named = |name: &'static str| move |entry| (name, entry);
+        let spiffe_ids = self.spiffe_ids.iter().chain(self.below.values()).map(|it| &**it);
+        let (subjects, tokens) = (self.subjects.iter(), self.tokens.iter());
+        spiffe_ids
+            .map(named("spiffe_ids"))
+            .chain(subjects.map(|it| &**it).map(named("subjects")))
+            .chain(tokens.map(|it| &**it).map(named("tokens")))
+            .chain(self.serials.iter().map(|it| &**it).map(named("serials")))
     }
 
-    fn add_subject(&mut self, entry: &str) -> Result<(), String> {
-        self.subjects.insert(entry.into());
-        Ok(())
-    }
-
-    /// What is wrong is never shown: it may be a token.
-    fn add_token(&mut self, entry: &str) -> Result<(), String> {
-        if entry.starts_with("eyJ") && entry.matches('.').count() >= 2 {
-            return Err("is a whole token where its `jti` or fingerprint belongs".to_owned());
+    fn add(&mut self, entry: &RevocationEntry) {
+        let text = || entry.text.clone();
+        match entry.list {
+            RevokedBy::SpiffeId => match entry.text.strip_suffix(BELOW) {
+                Some(above) => drop(self.below.insert(above.into(), text())),
+                None => drop(self.spiffe_ids.insert(text())),
+            },
+            RevokedBy::Subject => drop(self.subjects.insert(text())),
+            RevokedBy::Token => {
+                let digits = entry.text.bytes().all(|byte| byte.is_ascii_hexdigit());
+                if digits && entry.text.len() == FINGERPRINT_DIGITS {
+                    self.fingerprints.insert(entry.text.to_ascii_lowercase().into());
+                }
+                self.tokens.insert(text());
+            }
+            RevokedBy::Serial => {
+                self.serials.insert(entry.text.trim_start_matches('0').into());
+            }
         }
-        let digits = entry.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if digits && entry.len() == FINGERPRINT_DIGITS {
-            self.fingerprints.insert(entry.to_ascii_lowercase().into());
-        }
-        self.tokens.insert(entry.into());
-        Ok(())
     }
+}
 
-    fn add_serial(&mut self, entry: &str) -> Result<(), String> {
-        let serial = serial(entry).ok_or_else(|| {
-            let entry = shortened(entry);
-            format!("`{entry}` is not a serial number in hexadecimal, at most 20 octets")
-        })?;
-        self.serials.insert(serial.into());
-        Ok(())
+impl<E: Borrow<RevocationEntry>> FromIterator<E> for Revocations {
+    fn from_iter<I: IntoIterator<Item = E>>(entries: I) -> Self {
+        let mut revocations = Self::default();
+        for entry in entries {
+            revocations.add(entry.borrow());
+        }
+        revocations
     }
 }
 
@@ -199,6 +279,7 @@ fn serial(entry: &str) -> Option<String> {
     let digits: String = entry.chars().filter(|it| *it != ':').collect();
     let number = digits.trim_start_matches('0').to_ascii_lowercase();
     let hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let number = if number.is_empty() && hex { "0".to_owned() } else { number };
     (hex && number.len() <= SERIAL_DIGITS_MAX).then_some(number)
 }
 

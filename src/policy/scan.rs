@@ -71,6 +71,12 @@ enum Last {
 
 impl Scan {
     fn module(&mut self, text: &str) -> Result<(), &'static str> {
+        // The parser takes it for the end, and drops what follows without a word.
+        if let Some(at) = memchr::memchr(0, text.as_bytes()) {
+            let before = text.bytes().take(at).filter(|byte| *byte == b'\n').count();
+            self.line = u32::try_from(before).unwrap_or(u32::MAX - 1);
+            return Err("the file holds a NUL, which is no part of any policy");
+        }
         let mut bytes = text.bytes().peekable();
         while let Some(byte) = bytes.next() {
             match byte {

@@ -89,6 +89,19 @@ pub(super) fn static_path(expr: &Expr) -> Vec<String> {
     }
 }
 
+/// The text of a place. A string at either end is taken with its quotes, which its span lacks.
+pub(super) fn text_of(span: &Span) -> &str {
+    let contents = span.source.contents();
+    let (Ok(mut start), Ok(mut end)) = (usize::try_from(span.start), usize::try_from(span.end))
+    else {
+        return span.text();
+    };
+    let is_quote = |at: usize| matches!(contents.as_bytes().get(at), Some(b'"' | b'`'));
+    start -= usize::from(start.checked_sub(1).is_some_and(is_quote));
+    end += usize::from(is_quote(end));
+    contents.get(start..end).unwrap_or_else(|| span.text())
+}
+
 /// A place in a file, with what is to be said of it.
 pub(super) fn at(span: &Span, message: String) -> Problem {
     Problem { file: span.source.file().clone(), line: span.line, column: span.col, message }

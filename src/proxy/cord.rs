@@ -7,10 +7,12 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use http::Method;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use crate::authz::Denial;
+use crate::authz::{Denial, Permit};
+use crate::telemetry::{RequestId, audit};
 
 /// Ties the ends of one exchange together, on one worker.
 #[derive(Debug)]
@@ -20,6 +22,26 @@ pub(super) struct Cord {
     denial: RefCell<Option<Denial>>,
     waiting: RefCell<Vec<Waker>>,
     watcher: RefCell<Option<AbortHandle>>,
+    /// By what the exchange was let in, where it may be cut for that.
+    admission: Option<Admission>,
+}
+
+/// What the audit lines of one request say of it.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) protocol: audit::Protocol,
+    pub(super) request_id: RequestId,
+    pub(super) method: Method,
+    pub(super) path: Box<str>,
+}
+
+/// What an exchange is judged by for as long as it is open.
+#[derive(Debug)]
+pub(super) struct Admission {
+    pub(super) permit: Rc<Permit>,
+    pub(super) asked: Rc<Asked>,
+    /// Before anybody looked at the rules: any later change is one that it has to stand.
+    pub(super) began: Instant,
 }
 
 impl Cord {
@@ -30,7 +52,31 @@ impl Cord {
             denial: RefCell::default(),
             waiting: RefCell::default(),
             watcher: RefCell::default(),
+            admission: None,
         })
+    }
+
+    /// Of an exchange that may be cut.
+    pub(super) fn admitted(admission: Admission) -> Rc<Self> {
+        let moved = Cell::new(Instant::now());
+        Rc::new(Self {
+            moved,
+            sent: Cell::new(None),
+            denial: RefCell::default(),
+            waiting: RefCell::default(),
+            watcher: RefCell::default(),
+            admission: Some(admission),
+        })
+    }
+
+    pub(super) fn admission(&self) -> Option<&Admission> {
+        self.admission.as_ref()
+    }
+
+    /// The exchange may not go on from now on.
+    pub(super) fn cut_for(&self, denial: Denial) {
+        self.denial.replace(Some(denial));
+        self.waiting.take().into_iter().for_each(Waker::wake);
     }
 
     /// Cuts the exchange once `refused` resolves. The watch ends with the exchange.
@@ -39,8 +85,7 @@ impl Cord {
         let watcher = tokio::task::spawn_local(async move {
             let denial = refused.await;
             if let Some(cord) = cord.upgrade() {
-                cord.denial.replace(Some(denial));
-                cord.waiting.take().into_iter().for_each(Waker::wake);
+                cord.cut_for(denial);
             }
         });
         self.watcher.replace(Some(watcher.abort_handle()));
@@ -58,7 +103,7 @@ impl Cord {
         if self.denial.borrow().is_some() {
             return true;
         }
-        if self.watcher.borrow().is_some() {
+        if self.admission.is_some() {
             let mut waiting = self.waiting.borrow_mut();
             if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
                 waiting.push(cx.waker().clone());

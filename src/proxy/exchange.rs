@@ -13,11 +13,12 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 use tokio::time::{Instant, sleep};
 
+use super::beside::Opinion;
 use super::connection::dress;
-use super::cord::Cord;
-use super::ending::ended;
+use super::cord::{Admission, Asked, Cord};
 use super::fault::Fault;
-use super::forward::{Forwarded, Journey, Streams, forward};
+use super::forward::{Forwarded, Journey, forward};
+use super::gate::Proven;
 use super::headers;
 use super::proof::Unproven;
 use super::request::check_authority;
@@ -25,14 +26,13 @@ use super::respond;
 use super::response_body::ResponseBody;
 use super::rights::Rights;
 use super::session::{Refused, Session};
-use super::upgrade;
 use super::worker::Decision;
-use crate::authz::{Denial, HttpFacts, Permit, Target};
+use crate::authz::{Beside, Denial, HttpFacts, Permit, Target};
 use crate::telemetry::{RequestId, audit};
 use crate::token::Verified;
 
-/// How long a gRPC call may run before changes of the policy are followed for its sake. What has
-/// changed by then is seen then, so a refusal is in force within a second.
+/// How long a request by token may run before changes are followed for its sake. What has changed by
+/// then is seen then, so a refusal is in force within a second.
 const SHORT_CALL: Duration = Duration::from_millis(400);
 
 /// A request that may go on.
@@ -44,14 +44,24 @@ struct Permitted {
     target: Option<String>,
     upgrade: Option<HeaderValue>,
     grpc: bool,
+    asked: Asked,
+    since: Since,
+}
+
+/// When the rules were looked at for a verdict. It may have taken long, or its audit line may have.
+#[derive(Clone, Copy)]
+struct Since {
+    began: Instant,
+    /// Of the rules, or an older one.
+    revision: u64,
 }
 
 /// The service that hyper calls for each request of the connection.
 pub(super) struct InboundService(Rc<Session>);
 
 impl InboundService {
-    pub(super) fn new(session: Session) -> Self {
-        Self(Rc::new(session))
+    pub(super) fn new(session: Rc<Session>) -> Self {
+        Self(session)
     }
 }
 
@@ -64,6 +74,15 @@ impl Service<Request<Incoming>> for InboundService {
         let session = Rc::clone(&self.0);
         Box::pin(async move { Ok(session.exchange(request).await) })
     }
+}
+
+/// What was decided on a request, and by which rights.
+struct Judged {
+    rights: Rc<Rights>,
+    verdict: Result<Permit, Denial>,
+    /// What the shadow policy thinks of it.
+    opinion: Opinion,
+    since: Since,
 }
 
 impl Session {
@@ -152,19 +171,26 @@ impl Session {
             }
             Err(unproven) => return Err(self.turned_away(decision, unproven).await),
         };
-        let Some((rights, verdict)) = self.verdict(request, &target, grpc, token.as_ref()) else {
+        let Some(proven) = self.caller.proven(token.as_ref()) else {
             return Err(self.turned_away(decision, Ok(Unproven::Missing)).await);
         };
-        let decision = Decision { claims: Some(&rights.claims), ..decision };
+        let facts = self.facts(request, &target, grpc);
+        let Judged { rights, verdict, opinion, since } = self.verdict(&facts, proven).await;
+        let Opinion { differs, later } = opinion;
+        let shadow = differs.as_ref();
+        let decision = Decision { claims: Some(&rights.claims), shadow, ..decision };
         let permit = match verdict {
             Ok(permit) => {
                 let line = decision.permitted(&permit);
                 self.gate.worker.record(&line).await.map_err(Refused::Faulted)?;
+                self.gate.ask_later(later, &line, &rights.claims);
                 permit
             }
             Err(denial) => {
                 // Refused it is, with or without its line.
-                self.gate.worker.record(&decision.denied(&denial)).await.ok();
+                let line = decision.denied(&denial);
+                self.gate.worker.record(&line).await.ok();
+                self.gate.ask_later(later, &line, &rights.claims);
                 return Err(Refused::Denied(denial));
             }
         };
@@ -177,22 +203,23 @@ impl Session {
                 request.headers_mut().insert(name, value);
             }
         }
-        Ok(Permitted { permit, token, target: target.into_changed(), upgrade, grpc })
+        let asked = Asked {
+            protocol: spoken(upgrade.as_ref(), grpc),
+            request_id: request_id.clone(),
+            method: request.method().clone(),
+            path: target.path().into(),
+        };
+        let target = target.into_changed();
+        Ok(Permitted { permit, token, target, upgrade, grpc, asked, since })
     }
 
-    /// One look at the policy for rights and verdict, so that both are of the same revision. `None`
-    /// where nobody has proven anything.
-    fn verdict(
-        &self,
-        request: &Request<Incoming>,
-        target: &Target<'_>,
+    fn facts<'a>(
+        &'a self,
+        request: &'a Request<Incoming>,
+        target: &'a Target<'a>,
         grpc: bool,
-        token: Option<&Arc<Verified>>,
-    ) -> Option<(Rc<Rights>, Result<Permit, Denial>)> {
-        let began = Instant::now();
-        let policy = self.gate.policy.load();
-        let rights = self.rights(&policy, token)?;
-        let facts = HttpFacts {
+    ) -> HttpFacts<'a> {
+        HttpFacts {
             method: request.method(),
             target,
             host: host(request),
@@ -202,11 +229,60 @@ impl Session {
             local: &self.caller.local,
             serial: self.caller.serial(),
             now: SystemTime::now(),
+        }
+    }
+
+    /// One look at the policy for rights and verdict, so that both are of the same revision.
+    async fn verdict(&self, facts: &HttpFacts<'_>, proven: Proven<'_>) -> Judged {
+        let since = Since { began: Instant::now(), revision: self.gate.rules.revision() };
+        let judged = match self.verdict_at_once(facts, proven, since) {
+            Some(found) => found,
+            None => self.verdict_aside(facts, proven, since).await,
         };
-        let routes = &self.gate.settings.routes;
-        let verdict = self.gate.guard.judge_http(&policy, &rights.claims, routes, &facts);
-        self.gate.worker.judged(began);
-        Some((rights, verdict))
+        self.gate.worker.judged(since.began);
+        judged
+    }
+
+    /// Without waiting for anything, as almost always. `None`: the policy is too slow for that.
+    fn verdict_at_once(
+        &self,
+        facts: &HttpFacts<'_>,
+        proven: Proven<'_>,
+        since: Since,
+    ) -> Option<Judged> {
+        let rules = self.gate.rules.load();
+        if rules.policy.asks_requests() && self.pace.is_slow() {
+            return None;
+        }
+        let rights = self.rights_at_once(&rules.policy, proven)?;
+        // Rights that were given just now do not hold before.
+        let facts = &HttpFacts { now: SystemTime::now(), ..*facts };
+        let (guard, routes) = (&self.gate.guard, &self.gate.settings.routes);
+        let verdict = guard.judge_http_at_once(&rules, &rights.claims, routes, facts);
+        let Some(verdict) = verdict else {
+            self.pace.cut();
+            return None;
+        };
+        let opinion = self.gate.beside_http(&rules, &self.caller, proven, facts, &verdict);
+        Some(Judged { rights, verdict, opinion, since })
+    }
+
+    async fn verdict_aside(
+        &self,
+        facts: &HttpFacts<'_>,
+        proven: Proven<'_>,
+        since: Since,
+    ) -> Judged {
+        let rules = self.gate.rules.snapshot();
+        let rights = self.rights(&rules.policy, proven, &self.gate.aside).await;
+        // The answer may have taken its time.
+        let facts = HttpFacts { now: SystemTime::now(), ..*facts };
+        let by = Beside { threads: &self.gate.aside, pace: &self.pace, turn: &self.turn };
+        let (guard, routes) = (&self.gate.guard, &self.gate.settings.routes);
+        let verdict = guard.judge_http_aside(by, &rules, &rights.claims, routes, &facts);
+        let verdict = verdict.await;
+        let opinion = self.gate.beside_http(&rules, &self.caller, proven, &facts, &verdict);
+        Judged { rights, verdict, opinion, since }
     }
 
     /// Everything about the request that could be read in two ways is refused here.
@@ -241,85 +317,56 @@ impl Session {
         request: Request<Incoming>,
     ) -> Result<Response<ResponseBody>, Refused> {
         let settings = &self.gate.settings;
-        let Permitted { permit, token, target, upgrade, grpc } = permitted;
+        let Permitted { permit, token, target, upgrade, grpc, asked, since } = permitted;
         let speaks = settings.speaks;
-        // What a certificate allows ends with its connection; what a token allows, with the token.
-        let is_watched = token.is_some() || (grpc && upgrade.is_none());
+        let switching = upgrade.is_some();
         let journey =
             Journey { speaks, scheme: Scheme::HTTP, target, host: None, upgrade, grpc, cord: None };
-        if is_watched {
-            return self.watched(permit, token, journey, request).await;
+        let (permit, asked) = (Rc::new(permit), Rc::new(asked));
+        let admission =
+            Admission { permit: Rc::clone(&permit), asked: Rc::clone(&asked), began: since.began };
+        let cord = Cord::admitted(admission);
+        match &token {
+            // What a token allows ends with it, whatever protocol it would rather switch to.
+            Some(token) => self.watch(&cord, &permit, token, &asked),
+            // Once it has switched, whoever joins the streams looks after them.
+            None if switching => {}
+            None => self.open.add(&cord, self.holds_until(SystemTime::now()).is_some()),
         }
-        let forwarded = forward(&self.gate.upstream, &settings.limits, journey, request).await;
-        match forwarded.map_err(Refused::Faulted)? {
-            Forwarded::Answered(response) => Ok(response),
-            Forwarded::Switched(response, streams) => {
-                self.switched(Rc::new(permit), token, streams);
-                Ok(response)
-            }
-        }
-    }
-
-    /// A gRPC call may last for as long as a raw stream, and an answer for longer than the token
-    /// that asked for it, whatever protocol it would rather switch to: they are judged again like one. Most are over before that is worth its
-    /// price.
-    async fn watched(
-        self: &Rc<Self>,
-        permit: Permit,
-        token: Option<Arc<Verified>>,
-        journey: Journey<'_>,
-        request: Request<Incoming>,
-    ) -> Result<Response<ResponseBody>, Refused> {
-        let cord = Cord::new();
-        let permit = Rc::new(permit);
-        let protocol = spoken(journey.upgrade.as_ref(), journey.grpc);
-        let watch = (Rc::clone(self), Rc::clone(&permit), token.clone());
-        cord.watch(async move {
-            let (session, permit, token) = watch;
-            sleep(SHORT_CALL).await;
-            session.refused_later(&permit, token.as_ref(), protocol).await
-        });
         let journey = Journey { cord: Some(Rc::clone(&cord)), ..journey };
-        let limits = &self.gate.settings.limits;
+        // From here on it is open for everybody to see. What was published before is looked at here.
+        let stands = self.still_stands(&permit, token.as_ref(), &asked, since.revision).await;
+        stands.map_err(Refused::Denied)?;
+        let limits = &settings.limits;
         let forwarded = tokio::select! {
             biased;
-            forwarded = forward(&self.gate.upstream, limits, journey, request) => forwarded,
             denial = cord.cut() => return Err(Refused::Denied(denial)),
+            forwarded = forward(&self.gate.upstream, limits, journey, request) => forwarded,
         };
         match forwarded.map_err(Refused::Faulted)? {
             Forwarded::Answered(response) => Ok(response),
             Forwarded::Switched(response, streams) => {
-                // From here on whoever joins the streams looks after them.
                 cord.unwatch();
-                self.switched(permit, token, streams);
+                self.switched(permit, token, asked, streams);
                 Ok(response)
             }
         }
     }
 
-    fn switched(
+    /// Follows what was let in by a token, if it is not over before that is worth its price.
+    fn watch(
         self: &Rc<Self>,
-        permit: Rc<Permit>,
-        token: Option<Arc<Verified>>,
-        streams: Streams,
+        cord: &Rc<Cord>,
+        permit: &Rc<Permit>,
+        token: &Arc<Verified>,
+        asked: &Rc<Asked>,
     ) {
-        let session = Rc::clone(self);
-        self.gate.worker.spawn(async move { session.join(&permit, token, streams).await });
-    }
-
-    /// Carries an upgraded connection until it ends, is no longer allowed, or an SVID or its token
-    /// runs out.
-    async fn join(&self, permit: &Permit, token: Option<Arc<Verified>>, streams: Streams) {
-        let gate = &self.gate;
-        let lifetime = gate.lifetime(&self.caller);
-        tokio::select! {
-            () = upgrade::join(streams.near, streams.far, gate.settings.limits.idle) => {}
-            denial = self.refused_later(permit, token.as_ref(), audit::Protocol::Websocket) => {
-                tracing::debug!(reason = denial.reason.code(), "upgraded connection cut");
-            }
-            () = ended(lifetime) => {}
-            () = self.phase.cut() => {}
-        }
+        let (session, permit) = (Rc::clone(self), Rc::clone(permit));
+        let (token, asked) = (Arc::clone(token), Rc::clone(asked));
+        cord.watch(async move {
+            sleep(SHORT_CALL).await;
+            session.refused_later(&permit, Some(&token), &asked).await
+        });
     }
 }
 

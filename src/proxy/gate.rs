@@ -13,13 +13,14 @@ use super::dial::Dial;
 use super::fault::Fault;
 use super::lifetime::{Bounds, Lifetime, Side};
 use super::proof::Proof;
+use super::shadow::{ShadowWorker, Shadowing};
 use super::upstream::Upstream;
 use super::worker::{Decision, Worker};
 use super::{Limits, Protocol, Speaks};
-use crate::authz::{Claims, Grants, Guard, Route, RouteTable};
+use crate::authz::{Claims, Grants, Guard, Route, RouteTable, Standpoint};
 use crate::live::{Changes, Live};
 use crate::net::Target;
-use crate::policy::{Direction, Local, Policy, Workload};
+use crate::policy::{Aside, Direction, Local, Policy, Rules, Workload, minute_end};
 use crate::telemetry::audit;
 use crate::tls::{Callers, Context, Peer, Presented};
 use crate::token::{Verified, Verifier};
@@ -46,10 +47,14 @@ pub struct InboundSettings {
 #[derive(Debug, Clone)]
 pub struct Judges {
     pub guard: Arc<Guard>,
-    pub policy: Live<Policy>,
+    pub rules: Live<Rules>,
     pub grants: Grants,
+    /// Where a policy is asked that is too slow for a worker.
+    pub aside: Aside,
     /// Of tokens, where callers may prove themselves by them.
     pub verifier: Verifier,
+    /// Where a shadow policy is configured.
+    pub shadow: Option<(Shadowing, ShadowWorker)>,
 }
 
 /// One inbound listener's decisions and its way to the application, as one worker has them.
@@ -57,10 +62,16 @@ pub struct Judges {
 pub(super) struct Gate {
     pub(super) settings: Arc<InboundSettings>,
     pub(super) guard: Arc<Guard>,
-    pub(super) policy: Live<Policy>,
+    pub(super) rules: Live<Rules>,
     pub(super) upstream: Upstream,
     pub(super) worker: Rc<Worker>,
+    pub(super) shadow: Option<ShadowWorker>,
+    /// Our place in the shadow policy's counts.
+    pub(super) shadowed: usize,
     grants: Grants,
+    /// Where a slow policy is asked for somebody who waits to be let in, and for those who are in.
+    pub(super) aside: Aside,
+    pub(super) aside_patiently: Aside,
     verifier: Verifier,
     contexts: Live<Context>,
 }
@@ -77,7 +88,37 @@ pub(super) struct Caller {
     address_text: Option<String>,
 }
 
+/// By what a caller has proven who it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Proven<'a> {
+    Certificate(&'a Peer),
+    Token(&'a Arc<Verified>),
+}
+
+impl<'a> Proven<'a> {
+    pub(super) fn token(self) -> Option<&'a Arc<Verified>> {
+        match self {
+            Self::Certificate(_) => None,
+            Self::Token(token) => Some(token),
+        }
+    }
+}
+
 impl Caller {
+    /// By its certificate, or by the token of this request. `None` without either: then there is
+    /// nothing to judge.
+    pub(super) fn proven<'a>(&'a self, token: Option<&'a Arc<Verified>>) -> Option<Proven<'a>> {
+        match &self.proof {
+            Proof::Certificate(peer) => Some(Proven::Certificate(peer)),
+            Proof::Tokens(_) => token.map(Proven::Token),
+        }
+    }
+
+    pub(super) fn standpoint(&self, now: SystemTime) -> Standpoint<'_> {
+        let address = self.address.map(|address| address.ip());
+        Standpoint { address, local: &self.local, serial: self.serial(), now }
+    }
+
     pub(super) fn serial(&self) -> Option<&str> {
         self.proof.peer().map(Peer::serial)
     }
@@ -114,8 +155,24 @@ impl Gate {
             settings.limits.clone(),
             Rc::clone(&worker),
         );
-        let Judges { guard, policy, grants, verifier } = judges;
-        Self { settings, guard, policy, upstream, worker, grants, verifier, contexts }
+        let Judges { guard, rules, grants, aside, verifier, shadow } = judges;
+        let shadowed = shadow.as_ref().map_or(0, |(all, _)| all.listener(&settings.name));
+        let shadow = shadow.map(|(_, worker)| worker);
+        let aside_patiently = aside.patiently();
+        Self {
+            settings,
+            guard,
+            rules,
+            upstream,
+            worker,
+            shadow,
+            shadowed,
+            grants,
+            aside,
+            aside_patiently,
+            verifier,
+            contexts,
+        }
     }
 
     /// Without a certificate, each request has to prove who sends it.
@@ -139,27 +196,47 @@ impl Gate {
         Caller { proof, own, address, local, address_text }
     }
 
-    /// The rights of a caller by its certificate, or by the token of this request. `None` without
-    /// either: then there is nothing to judge.
-    pub(super) fn claims(
+    /// The rights of a caller. `None`: the policy is too slow to be asked at once.
+    pub(super) fn claims_at_once(
         &self,
         caller: &Caller,
-        token: Option<&Arc<Verified>>,
+        proven: Proven<'_>,
         policy: &Policy,
     ) -> Option<Arc<Claims>> {
         let address = caller.address.map(|address| address.ip());
         let before = self.grants.evaluations();
-        let now = SystemTime::now();
-        let local = &caller.local;
-        let claims = match (&caller.proof, token) {
-            (Proof::Certificate(peer), _) => self.grants.claims(policy, peer, local, address, now),
-            (Proof::Tokens(_), Some(token)) => {
-                self.grants.claims_of_token(policy, token, local, address, now)
-            }
-            (Proof::Tokens(_), None) => return None,
-        };
+        let (now, local) = (SystemTime::now(), &caller.local);
+        let claims = match proven {
+            Proven::Certificate(peer) => self.grants.claims(policy, peer, local, address, now),
+            Proven::Token(token) => self.grants.claims_of_token(policy, token, local, address, now),
+        }?;
         self.worker.granted(self.grants.evaluations() != before);
         Some(claims)
+    }
+
+    /// The same, waiting for as long as it takes while others go on.
+    pub(super) async fn claims(
+        &self,
+        caller: &Caller,
+        proven: Proven<'_>,
+        policy: &Arc<Policy>,
+        aside: &Aside,
+    ) -> Arc<Claims> {
+        if let Some(claims) = self.claims_at_once(caller, proven, policy) {
+            return claims;
+        }
+        let address = caller.address.map(|address| address.ip());
+        let grants = &self.grants;
+        let (now, local) = (SystemTime::now(), &caller.local);
+        self.worker.granted(true);
+        match proven {
+            Proven::Certificate(peer) => {
+                grants.claims_aside(aside, policy, peer, local, address, now).await
+            }
+            Proven::Token(token) => {
+                grants.claims_of_token_aside(aside, policy, token, local, address, now).await
+            }
+        }
     }
 
     pub(super) fn decision<'a>(
@@ -190,13 +267,19 @@ impl Gate {
     }
 }
 
-/// Resolves when an open stream has to be judged again: the policy has changed, or the rights under
-/// which it was let in run out.
-pub(super) async fn to_be_judged_again(claims: &Claims, changes: &mut Changes) {
-    let Some(expires) = claims.expires() else {
+/// Until when a judgement by these claims holds, if the rules stay as they are.
+pub(super) fn holds_until(policy: &Policy, claims: &Claims, now: SystemTime) -> Option<SystemTime> {
+    let minute = policy.reads_time_of_requests().then(|| minute_end(now));
+    [claims.expires(), minute].into_iter().flatten().min()
+}
+
+/// Resolves when an open stream has to be judged again: the policy has changed, or what it was let in
+/// for has run out.
+pub(super) async fn to_be_judged_again(until: Option<SystemTime>, changes: &mut Changes) {
+    let Some(until) = until else {
         return changes.changed().await;
     };
-    let left = expires.duration_since(SystemTime::now()).unwrap_or_default();
+    let left = until.duration_since(SystemTime::now()).unwrap_or_default();
     tokio::select! {
         () = changes.changed() => {}
         () = sleep(left) => {}

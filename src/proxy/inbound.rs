@@ -6,25 +6,28 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::activity::Activity;
+use super::beside::Opinion;
 use super::connection::{Ends, serve};
 use super::dial::Purpose;
 use super::ending::{carry, ended};
 use super::exchange::InboundService;
 use super::fault::Fault;
-use super::gate::{Caller, Gate, InboundSettings, Judges, to_be_judged_again};
+use super::gate::{Caller, Gate, InboundSettings, Judges, holds_until, to_be_judged_again};
 use super::guarded::Guarded;
+use super::minder::Minder;
 use super::session::Session;
 use super::wire::Wire;
 use super::worker::{Decision, Place, Worker};
 use super::{Phase, Protocol};
-use crate::authz::Permit;
+use crate::authz::{Beside, Permit};
 use crate::live::{Changes, Live};
 use crate::net::{Listener, Stream};
-use crate::telemetry::audit;
+use crate::policy::Pace;
+use crate::telemetry::{RequestId, audit};
 use crate::tls::{Accepted, Acceptor, Alpn, Context, HandshakeError};
 
 /// How long a shutdown waits for handshakes that have begun: somebody who connects and says nothing
@@ -151,6 +154,8 @@ impl Inbound {
             Rc::clone(&activity),
             phase.clone(),
         );
+        let session = Rc::new(session);
+        let _minder = Minder::of(&session);
         let ends = Ends { lifetime: Some(lifetime), age: limits.connection_age, phase };
         let alpn = if alpn == Alpn::None { Alpn::Http1 } else { alpn };
         serve(io, alpn, &limits, &activity, ends, InboundService::new(session)).await;
@@ -167,8 +172,9 @@ impl Inbound {
         let lifetime = self.gate.lifetime(&caller);
         let started = Instant::now();
         // Subscribed before the first look, so that no change falls in between.
-        let changes = self.gate.policy.changes();
-        let permit = match self.judge_stream(&caller).await {
+        let changes = self.gate.rules.changes();
+        let id = RequestId::random();
+        let permit = match self.judge_stream(&caller, &id).await {
             Ok(permit) => permit,
             Err(code) => return self.gate.worker.decided(code, started),
         };
@@ -184,29 +190,40 @@ impl Inbound {
         let near = Wire::Accepted(Box::new(stream));
         tokio::select! {
             () = carry(&self.gate.worker, near, far, self.gate.settings.limits.idle) => {}
-            () = self.refused_later(&caller, &permit, changes) => {}
+            () = self.refused_later(&caller, &permit, &id, changes) => {}
             () = ended(lifetime) => {}
             () = phase.cut() => {}
         }
     }
 
     /// Judges a raw stream and writes the line; a refusal gives its code.
-    async fn judge_stream(&self, caller: &Caller) -> Result<Permit, &'static str> {
-        let policy = self.gate.policy.snapshot();
+    async fn judge_stream(&self, caller: &Caller, id: &RequestId) -> Result<Permit, &'static str> {
+        let rules = self.gate.rules.snapshot();
         // A raw stream has no place for a token.
-        let claims = self.gate.claims(caller, None, &policy).ok_or("unauthenticated")?;
-        let decision =
-            Decision { claims: Some(&claims), ..self.gate.decision(caller, audit::Protocol::Tcp) };
+        let proven = caller.proven(None).ok_or("unauthenticated")?;
+        let claims = self.gate.claims(caller, proven, &rules.policy, &self.gate.aside).await;
         let route = self.gate.settings.stream.as_ref().ok_or("no_route")?;
-        let serial = caller.serial();
-        match self.gate.guard.judge_tcp(&policy, &claims, serial, route, SystemTime::now()) {
+        let (serial, now) = (caller.serial(), SystemTime::now());
+        let verdict = self.gate.guard.judge_tcp(&rules, &claims, serial, route, now);
+        let Opinion { differs, later } =
+            self.gate.beside_stream(&rules, caller, proven, route, &verdict, now);
+        let decision = Decision {
+            request_id: Some(id.as_str()),
+            claims: Some(&claims),
+            shadow: differs.as_ref(),
+            ..self.gate.decision(caller, audit::Protocol::Tcp)
+        };
+        match verdict {
             Ok(permit) => {
                 let line = decision.permitted(&permit);
                 self.gate.worker.record(&line).await.map_err(|fault| fault.code())?;
+                self.gate.ask_later(later, &line, &claims);
                 Ok(permit)
             }
             Err(denial) => {
-                self.gate.worker.record(&decision.denied(&denial)).await.ok();
+                let line = decision.denied(&denial);
+                self.gate.worker.record(&line).await.ok();
+                self.gate.ask_later(later, &line, &claims);
                 Err(denial.reason.code())
             }
         }
@@ -218,20 +235,34 @@ impl Inbound {
     }
 
     /// Resolves, with its audit line written, once what was permitted is so no longer.
-    async fn refused_later(&self, caller: &Caller, permit: &Permit, mut changes: Changes) {
+    async fn refused_later(
+        &self,
+        caller: &Caller,
+        permit: &Permit,
+        id: &RequestId,
+        mut changes: Changes,
+    ) {
+        let Some(proven) = caller.proven(None) else { return };
+        let (pace, turn, aside) = (Pace::default(), Semaphore::new(1), &self.gate.aside_patiently);
+        let by = Beside { threads: aside, pace: &pace, turn: &turn };
         loop {
-            let policy = self.gate.policy.snapshot();
-            let Some(claims) = self.gate.claims(caller, None, &policy) else { return };
-            let serial = caller.serial();
+            let rules = self.gate.rules.snapshot();
+            let claims = self.gate.claims(caller, proven, &rules.policy, aside).await;
             let now = SystemTime::now();
-            let judged = self.gate.guard.judge_again(&policy, &claims, serial, permit, now);
+            let at = caller.standpoint(now);
+            let judged = self.gate.guard.judge_again(by, &rules, &claims, permit, &at).await;
             if let Err(denial) = judged {
                 let decision = self.gate.decision(caller, audit::Protocol::Tcp);
-                let decision = Decision { claims: Some(&claims), ..decision };
+                let decision = Decision {
+                    request_id: Some(id.as_str()),
+                    claims: Some(&claims),
+                    again: true,
+                    ..decision
+                };
                 self.gate.worker.record(&decision.denied(&denial)).await.ok();
                 return;
             }
-            to_be_judged_again(&claims, &mut changes).await;
+            to_be_judged_again(holds_until(&rules.policy, &claims, now), &mut changes).await;
         }
     }
 }

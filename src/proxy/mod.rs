@@ -17,9 +17,12 @@ mod lifetime;
 mod way_out;
 mod activity;
 mod worker;
+mod aside;
+mod shadow;
 mod guarded;
 mod request;
 mod cord;
+mod open;
 mod request_body;
 mod lease;
 mod response_body;
@@ -33,7 +36,9 @@ mod connection;
 mod upgrade;
 mod forward;
 mod gate;
+mod beside;
 mod session;
+mod minder;
 mod exchange;
 mod inbound;
 mod outbound;
@@ -46,6 +51,9 @@ pub use gate::{InboundSettings, Judges};
 pub use inbound::Inbound;
 pub use outbound::{Fallback, Outbound, OutboundSettings};
 pub use phase::Phase;
+pub use shadow::{
+    ShadowCount, ShadowDifference, ShadowReport, ShadowWorker, ShadowedListener, Shadowing,
+};
 pub use way_out::WayOut;
 pub use worker::{HANDSHAKE_CODES, OUTCOMES, Worker};
 

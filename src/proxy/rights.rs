@@ -35,6 +35,11 @@ impl Rights {
         }
     }
 
+    /// That gave them.
+    pub(super) fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
     /// Whether they are still those of whoever presents `token`, or of the connection's certificate
     /// without one.
     pub(super) fn hold(

@@ -9,17 +9,23 @@ use std::time::SystemTime;
 
 use http::{HeaderValue, Request};
 use hyper::body::Incoming;
+use tokio::sync::Semaphore;
 
 use super::Phase;
 use super::activity::Activity;
+use super::cord::Asked;
+use super::ending::ended;
 use super::fault::Fault;
-use super::gate::{Caller, Gate, to_be_judged_again};
+use super::forward::Streams;
+use super::gate::{Caller, Gate, Proven, holds_until, to_be_judged_again};
 use super::guarded::AmbiguityFlag;
+use super::open::OpenExchanges;
 use super::proof::Unproven;
 use super::rights::Rights;
+use super::upgrade;
 use super::worker::Decision;
-use crate::authz::{Denial, Permit, Reason};
-use crate::policy::Policy;
+use crate::authz::{Beside, Claims, Denial, Permit, Reason};
+use crate::policy::{Aside, Pace, Policy};
 use crate::telemetry::{RequestId, audit};
 use crate::token::{KeyChanges, Verified};
 
@@ -32,6 +38,12 @@ pub(super) struct Session {
     pub(super) client_cert: Option<HeaderValue>,
     pub(super) keep_forwarded: bool,
     pub(super) phase: Phase,
+    /// At which the policy has answered questions about the requests of this connection.
+    pub(super) pace: Pace,
+    /// Of its questions that are too slow for a worker, one at a time: a connection must not take up
+    /// the places of others.
+    pub(super) turn: Semaphore,
+    pub(super) open: OpenExchanges,
     rights: RefCell<Option<Rc<Rights>>>,
 }
 
@@ -54,25 +66,68 @@ impl Session {
         let trusted = &gate.settings.trust_forwarded_from;
         let keep_forwarded = caller.proof.peer().is_some_and(|peer| trusted.contains(peer.id()));
         let rights = RefCell::new(None);
-        Self { gate, caller, ambiguity, activity, client_cert, keep_forwarded, phase, rights }
+        Self {
+            gate,
+            caller,
+            ambiguity,
+            activity,
+            client_cert,
+            keep_forwarded,
+            phase,
+            pace: Pace::default(),
+            turn: Semaphore::new(1),
+            open: OpenExchanges::default(),
+            rights,
+        }
     }
 
-    /// The caller's rights under the policy in force: asked once, kept until something changes.
-    pub(super) fn rights(
+    /// The caller's rights under a policy: asked once, kept until something changes. `None`: it is too
+    /// slow to be asked at once.
+    pub(super) fn rights_at_once(
         &self,
         policy: &Arc<Policy>,
-        token: Option<&Arc<Verified>>,
+        proven: Proven<'_>,
     ) -> Option<Rc<Rights>> {
-        let mut kept = self.rights.borrow_mut();
-        let now = SystemTime::now();
-        if let Some(rights) = kept.as_ref().filter(|rights| rights.hold(policy, token, now)) {
-            self.gate.worker.granted(false);
-            return Some(Rc::clone(rights));
+        if let Some(rights) = self.kept_rights(policy, proven) {
+            return Some(rights);
         }
-        let claims = self.gate.claims(&self.caller, token, policy)?;
+        let claims = self.gate.claims_at_once(&self.caller, proven, policy)?;
+        Some(self.keep_rights(policy, claims))
+    }
+
+    /// The same, waiting for as long as it takes.
+    pub(super) async fn rights(
+        &self,
+        policy: &Arc<Policy>,
+        proven: Proven<'_>,
+        aside: &Aside,
+    ) -> Rc<Rights> {
+        if let Some(rights) = self.kept_rights(policy, proven) {
+            return rights;
+        }
+        let claims = self.gate.claims(&self.caller, proven, policy, aside).await;
+        self.keep_rights(policy, claims)
+    }
+
+    /// Until when what is open may go on without another look; `None`: until the rules change.
+    pub(super) fn holds_until(&self, now: SystemTime) -> Option<SystemTime> {
+        let kept = self.rights.borrow();
+        let rights = kept.as_ref()?;
+        holds_until(rights.policy(), &rights.claims, now)
+    }
+
+    fn kept_rights(&self, policy: &Arc<Policy>, proven: Proven<'_>) -> Option<Rc<Rights>> {
+        let kept = self.rights.borrow();
+        let holds = |it: &&Rc<Rights>| it.hold(policy, proven.token(), SystemTime::now());
+        let rights = kept.as_ref().filter(holds)?;
+        self.gate.worker.granted(false);
+        Some(Rc::clone(rights))
+    }
+
+    fn keep_rights(&self, policy: &Arc<Policy>, claims: Arc<Claims>) -> Rc<Rights> {
         let rights = Rc::new(Rights::new(policy, claims));
-        *kept = Some(Rc::clone(&rights));
-        Some(rights)
+        self.rights.replace(Some(Rc::clone(&rights)));
+        rights
     }
 
     /// Writes the line of a request whose caller has not proven who it is.
@@ -101,33 +156,120 @@ impl Session {
         &self,
         permit: &Permit,
         token: Option<&Arc<Verified>>,
-        protocol: audit::Protocol,
+        asked: &Asked,
     ) -> Denial {
-        let mut changes = self.gate.policy.changes();
+        let mut changes = self.gate.rules.changes();
         let mut keys = self.caller.proof.key_changes();
+        let Some(proven) = self.caller.proven(token) else {
+            // Nobody is permitted anything without having proven who they are.
+            return std::future::pending().await;
+        };
         loop {
-            let policy = self.gate.policy.snapshot();
-            let Some(rights) = self.rights(&policy, token) else {
-                // Nobody is permitted anything without having proven who they are.
-                return std::future::pending().await;
+            let until = match self.look_again(permit, proven, asked).await {
+                Ok(until) => until,
+                Err(denial) => return denial,
             };
-            let claims = &rights.claims;
-            let serial = self.caller.serial();
-            let now = SystemTime::now();
-            let judged = match token.filter(|token| self.caller.proof.is_withdrawn(token)) {
-                Some(_) => Err(withdrawn()),
-                None => self.gate.guard.judge_again(&policy, claims, serial, permit, now),
-            };
-            if let Err(denial) = judged {
-                let decision =
-                    Decision { claims: Some(claims), ..self.gate.decision(&self.caller, protocol) };
-                self.gate.worker.record(&decision.denied(&denial)).await.ok();
-                return denial;
-            }
             tokio::select! {
-                () = to_be_judged_again(claims, &mut changes) => {}
+                () = to_be_judged_again(until, &mut changes) => {}
                 () = changed(keys.as_mut()) => {}
             }
+        }
+    }
+
+    /// Whether what was permitted by rules that were looked at since `revision` is so by those of
+    /// now. Almost always nothing has changed.
+    pub(super) async fn still_stands(
+        &self,
+        permit: &Permit,
+        token: Option<&Arc<Verified>>,
+        asked: &Asked,
+        mut revision: u64,
+    ) -> Result<(), Denial> {
+        loop {
+            let newest = self.gate.rules.revision();
+            let Some(proven) = self.caller.proven(token).filter(|_| newest != revision) else {
+                return Ok(());
+            };
+            self.look_again(permit, proven, asked).await?;
+            revision = newest;
+        }
+    }
+
+    /// Judges by the rules of now, and says until when that holds; a refusal has its audit line.
+    async fn look_again(
+        &self,
+        permit: &Permit,
+        proven: Proven<'_>,
+        asked: &Asked,
+    ) -> Result<Option<SystemTime>, Denial> {
+        let aside = &self.gate.aside_patiently;
+        let by = Beside { threads: aside, pace: &self.pace, turn: &self.turn };
+        let rules = self.gate.rules.snapshot();
+        let rights = self.rights(&rules.policy, proven, aside).await;
+        let claims = &rights.claims;
+        let now = SystemTime::now();
+        let judged = match proven.token().filter(|token| self.caller.proof.is_withdrawn(token)) {
+            Some(_) => Err(withdrawn()),
+            None => {
+                let at = self.caller.standpoint(now);
+                self.gate.guard.judge_again(by, &rules, claims, permit, &at).await
+            }
+        };
+        if let Err(denial) = judged {
+            self.record_refused_later(claims, &denial, asked).await;
+            return Err(denial);
+        }
+        Ok(holds_until(&rules.policy, claims, now))
+    }
+
+    /// Refused it is, with or without its line.
+    pub(super) async fn record_refused_later(
+        &self,
+        claims: &Claims,
+        denial: &Denial,
+        asked: &Asked,
+    ) {
+        let decision = Decision {
+            request_id: Some(asked.request_id.as_str()),
+            method: Some(asked.method.as_str()),
+            path: Some(&asked.path),
+            claims: Some(claims),
+            again: true,
+            ..self.gate.decision(&self.caller, asked.protocol)
+        };
+        self.gate.worker.record(&decision.denied(denial)).await.ok();
+    }
+
+    /// Looks after a connection that has switched protocols.
+    pub(super) fn switched(
+        self: &Rc<Self>,
+        permit: Rc<Permit>,
+        token: Option<Arc<Verified>>,
+        asked: Rc<Asked>,
+        streams: Streams,
+    ) {
+        let session = Rc::clone(self);
+        self.gate.worker.spawn(async move { session.join(&permit, token, &asked, streams).await });
+    }
+
+    /// Carries an upgraded connection until it ends, is no longer allowed, or an SVID or its token
+    /// runs out.
+    async fn join(
+        &self,
+        permit: &Permit,
+        token: Option<Arc<Verified>>,
+        asked: &Asked,
+        streams: Streams,
+    ) {
+        let gate = &self.gate;
+        let lifetime = gate.lifetime(&self.caller);
+        tokio::select! {
+            () = upgrade::join(streams.near, streams.far, gate.settings.limits.idle) => {}
+            denial = self.refused_later(permit, token.as_ref(), asked) => {
+                tracing::debug!(reason = denial.reason.code(), "upgraded connection cut");
+            }
+            () = ended(lifetime) => {}
+            () = self.phase.cut() => {}
         }
     }
 

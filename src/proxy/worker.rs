@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
 use super::fault::Fault;
-use crate::authz::{Claims, Denial, Permit, Tenant};
+use crate::authz::{Claims, Denial, Differs, Permit, Tenant};
 use crate::net::{Flow, Target};
 use crate::telemetry::audit::{self, Handle, Record, Source, WriteError};
 use crate::telemetry::metrics::{
@@ -120,6 +120,10 @@ pub(super) struct Decision<'a> {
     pub(super) path: Option<&'a str>,
     /// `Err` holds the stable code and the detail for people.
     pub(super) outcome: Result<(), (&'static str, Cow<'a, str>)>,
+    /// It ends what was let in before.
+    pub(super) again: bool,
+    /// Where the shadow policy would have decided in another way.
+    pub(super) shadow: Option<&'a Differs>,
 }
 
 impl<'a> Decision<'a> {
@@ -149,6 +153,8 @@ impl<'a> Decision<'a> {
             method: None,
             path: None,
             outcome: Ok(()),
+            again: false,
+            shadow: None,
         }
     }
 
@@ -220,6 +226,18 @@ impl Worker {
             self.metrics.cross_tenant(self.listener);
         }
         Ok(())
+    }
+
+    /// Writes the line of a decision that has been acted upon once more, for what is known only now.
+    /// A log that has no room for it goes without.
+    pub(super) fn record_again(&self, decision: &Decision<'_>) {
+        let mut record = decision.record(decision.request_id.unwrap_or("-"), SystemTime::now());
+        if let Some(shadow) = &mut record.shadow {
+            shadow.late = true;
+        }
+        if let Err(error) = self.audit.write(&record) {
+            tracing::debug!(%error, "what the shadow policy would have decided is not written");
+        }
     }
 
     /// Tells the operator that the other end is in trouble: once a second at most, and how many
@@ -339,7 +357,22 @@ impl Decision<'_> {
             method: self.method,
             path: self.path,
             policy_revision: self.claims.map(|claims| &**claims.revision()),
+            again: self.again,
+            shadow: self.shadow.map(second_opinion),
         }
+    }
+}
+
+fn second_opinion(differs: &Differs) -> audit::Shadow<'_> {
+    audit::Shadow {
+        decision: match differs.allows {
+            true => audit::Decision::Allow,
+            false => audit::Decision::Deny,
+        },
+        reason: differs.reason,
+        detail: differs.detail.as_deref(),
+        policy_revision: &differs.revision,
+        late: false,
     }
 }
 

@@ -37,6 +37,7 @@ pub use inspect::{inspect_jwks, inspect_jws, inspect_token};
 pub use keeper::{KeysState, KeysStatus};
 pub use key_set::{KeySet, KeySetError};
 pub use keys::{KeyChanges, Trusted, trust};
+pub(crate) use pace::Backoff;
 pub use refusal::TokenError;
 pub use settings::{
     Algorithm, ClientAuth, Endpoint, EndpointAt, Grant, Issuer, KeysFrom, Present, Proof, Svids,

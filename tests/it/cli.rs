@@ -447,3 +447,67 @@ fn help_and_version_are_data() {
     assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
     assert!(said.out.contains("sidegate"), "{}", said.out);
 }
+
+#[test]
+fn a_sidecar_whose_policy_fails_its_own_tests_does_not_start() {
+    let place = Place::new("127.0.0.1:9");
+    let tests = "package t\n\ntest_nobody if {\n\tdata.sidegate.global.grant.tenant == \"acme\" \
+        with input.peer.spiffe_id as \"spiffe://example.org/x\"\n}\n";
+    for (tests, expected) in [
+        (tests, "global_test.rego:4:1: the test `data.t.test_nobody` failed"),
+        ("package t\n\ntest_x if {", "global_test.rego:3:12: expecting expression"),
+    ] {
+        place.write("policy/global_test.rego", tests);
+        let config = place.config();
+        let started = Program::run(&config).ends();
+        let checked = says(&["check", "--config", config.to_str().unwrap()]);
+        for said in [started, checked] {
+            assert_eq!(said.code, Some(2), "{said:?}");
+            assert!(said.err.contains("the policy is not usable"), "{}", said.err);
+            assert!(said.err.contains(expected), "{}", said.err);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_running_sidecar_stays_with_its_policy_until_an_edit_stands_examination() {
+    let app = App::on_tcp().await;
+    let place = Place::new(&app.address());
+    let _agent = place.agent().await;
+    let sidecar = Program::run(&place.config());
+    place.is_ready().await;
+    assert_eq!(place.myself().await.get("/orders/7").await.status(), 200);
+
+    let test = "package t\n\ntest_x if {\n\tdata.sidegate.global.grant.tenant == \"globex\" \
+        with input.peer.spiffe_id as \"spiffe://example.org/prod/orders\"\n}\n";
+    place.write("policy/global_test.rego", test);
+    until("the edit to be refused", async || {
+        (side::notes(place.health).await == ["policy_refused"]).then_some(())
+    })
+    .await;
+    assert_eq!(place.myself().await.get("/orders/7").await.status(), 200);
+    let data = json!({"identities": {ORDERS: {"tenant": "globex", "roles": [], "scopes": []}},
+        "blocked": {}});
+    place.write("policy/data.json", data.to_string());
+    until("the edit that its test agrees with to be in force", async || {
+        (place.myself().await.get("/orders/7").await.status() == 403).then_some(())
+    })
+    .await;
+    assert!(side::notes(place.health).await.is_empty());
+    sidecar.signal("TERM");
+
+    let said = sidecar.ends().err;
+    let lines: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told = |what: &str| -> Vec<&Value> {
+        let says =
+            |line: &&Value| line["message"].as_str().is_some_and(|text| text.starts_with(what));
+        lines.iter().filter(says).collect()
+    };
+    let [first, second] = told("policy in force")[..] else { panic!("{said}") };
+    assert_eq!(first["tests"], json!(0));
+    assert_eq!((&second["tests"], &second["mended"]), (&json!(1), &json!(true)));
+    assert_eq!(told("policy examined").len(), 2, "each in a process of its own: {said}");
+    let [refused] = told("policy refused")[..] else { panic!("{said}") };
+    let message = refused["message"].as_str().unwrap();
+    assert!(message.contains("global_test.rego:4:1: the test `data.t.test_x` failed"), "{message}");
+}

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use proptest::prelude::{any, proptest};
 use serde_json::Value;
-use sidegate::config::{self, Config, Problems};
+use sidegate::config::{self, Config, PolicyFrom, Problems};
 use sidegate::net::{Listen, Target};
 use sidegate::proxy::Limits;
 
@@ -77,12 +77,41 @@ fn each_faulty_file_gets_the_problems_on_record() {
 }
 
 #[test]
+fn the_bundles_of_both_policies_have_names_of_their_own() {
+    let bundle = |name: &str| {
+        let url = "url: \"https://bundles.example.com/x.tar.gz\"";
+        format!("{{ {url}, danger_accept_unsigned: true, keep: /var/lib/sidegate{name} }}")
+    };
+    let both = |enforced: &str, shadow: &str| {
+        let policies =
+            format!("bundle: {}\nshadow: {{ bundle: {} }}\n", bundle(enforced), bundle(shadow));
+        parse(&SMALL.replace("policy: /etc/sidegate/policies\n", &policies), &[])
+    };
+    for (enforced, shadow, key) in [
+        (", name: orders", ", name: orders", "shadow.bundle.name"),
+        ("", ", name: policy", "shadow.bundle.name"),
+        (", name: shadow", "", "bundle.name"),
+    ] {
+        let told = both(enforced, shadow).unwrap_err().to_string();
+        assert!(told.contains("is the name of both bundles"), "{told}");
+        assert!(told.contains(key), "{told}");
+    }
+    for (enforced, shadow) in
+        [("", ""), (", name: a", ", name: b"), (", name: shadow", ", name: a")]
+    {
+        both(enforced, shadow).unwrap_or_else(|problems| panic!("{problems}"));
+    }
+}
+
+#[test]
 fn the_first_example_of_the_design_needs_nothing_else() {
     let config = parse(SMALL, &[]).unwrap_or_else(|problems| panic!("{problems}"));
 
     assert_eq!(config.tenant, "acme");
     assert_eq!(config.identity.unwrap().endpoint, "unix:///run/api.sock");
-    assert_eq!(config.policy, Path::new("/etc/sidegate/policies"));
+    assert!(
+        matches!(&config.policy, PolicyFrom::Files(path) if path == Path::new("/etc/sidegate/policies"))
+    );
     assert_eq!(config.drain_timeout, Duration::from_secs(30));
     assert!(config.workers >= 1);
     assert_eq!((config.health, config.metrics), (None, None));
@@ -99,6 +128,7 @@ fn the_first_example_of_the_design_needs_nothing_else() {
                 methods: vec!["GET".to_owned()],
             },
             required: config::Required::All(vec!["users:read".to_owned()]),
+            document: None,
             line: 6,
         }]
     );
@@ -184,7 +214,9 @@ fn list_elements_from_the_environment_are_taken_by_number_not_by_spelling() {
 fn relative_paths_start_at_the_directory_of_the_file() {
     let text = SMALL.replace("/etc/sidegate/policies", "policies");
     let config = config::parse(&text, "/opt/app/sidegate.yaml", variables(&[])).unwrap();
-    assert_eq!(config.policy, Path::new("/opt/app/policies"));
+    assert!(
+        matches!(&config.policy, PolicyFrom::Files(path) if path == Path::new("/opt/app/policies"))
+    );
 }
 
 #[test]
@@ -276,10 +308,13 @@ fn the_effective_configuration_says_who_said_what() {
 #[test]
 fn the_effective_configuration_can_be_used_as_a_file() {
     let full = fs::read_to_string(in_repository("deploy/examples/full.yaml")).unwrap();
+    // Beside the documents that it names.
+    let name = in_repository("deploy/examples/full.yaml").display().to_string();
     for text in [SMALL, &full] {
-        let first = parse(text, &[]).unwrap();
-        let shown = config::effective(text, "sidegate.yaml", variables(&[])).unwrap().to_string();
-        let mut second = parse(&shown, &[]).unwrap_or_else(|it| panic!("{it}\n{shown}"));
+        let first = config::parse(text, &name, variables(&[])).unwrap();
+        let shown = config::effective(text, &name, variables(&[])).unwrap().to_string();
+        let second = config::parse(&shown, &name, variables(&[]));
+        let mut second = second.unwrap_or_else(|it| panic!("{it}\n{shown}"));
         for (a, b) in first.inbound.iter().zip(&mut second.inbound) {
             for (a, b) in a.routes.iter().zip(&mut b.routes) {
                 b.line = a.line;
@@ -405,4 +440,27 @@ proptest! {
             assert!(!problems.to_string().is_empty());
         }
     }
+}
+
+#[test]
+fn the_admin_interface_is_a_unix_socket_and_nothing_else() {
+    let with = |admin: &str| parse(&format!("{SMALL}admin: {admin}\n"), &[]);
+    let config = with("{ listen: 'unix:/run/sidegate/admin.sock', keep: kept.json }").unwrap();
+    let admin = config.admin.unwrap();
+    assert_eq!(admin.listen, Path::new("/run/sidegate/admin.sock"));
+    assert_eq!(admin.keep.as_deref(), Some(Path::new("kept.json")));
+    for (admin, says) in [
+        ("{ listen: '127.0.0.1:9000' }", "no Unix socket"),
+        ("{ listen: '/run/admin.sock' }", "unix:/path"),
+        ("{ keep: /var/lib/kept.json }", "listen"),
+        ("{ listen: 'unix:/a.sock', keep: '' }", "is not a path"),
+        ("{ listen: 'unix:/a.sock', socket: x }", "socket"),
+    ] {
+        let told = with(admin).unwrap_err().to_string();
+        assert!(told.contains(says), "{admin}: {told}");
+    }
+    let twice = SMALL.replace("127.0.0.1:9001", "unix:/run/a.sock");
+    let told = parse(&format!("{twice}admin: {{ listen: 'unix:/run/a.sock' }}\n"), &[]);
+    assert!(told.unwrap_err().to_string().contains("same address"));
+    assert_eq!(parse(SMALL, &[]).unwrap().admin, None);
 }

@@ -9,7 +9,7 @@ use spiffe::SpiffeId;
 
 use super::{Caller, GENERATION_MAX, Grants, Who};
 use crate::authz::{Claims, Refusal};
-use crate::policy::{Direction, Local, Policy, Settings, Workload, load};
+use crate::policy::{Direction, Local, Policy, Workload, load};
 
 mod tokens;
 
@@ -27,7 +27,7 @@ fn policy(modules: &[&str]) -> Policy {
     for (n, module) in modules.iter().enumerate() {
         fs::write(root.path().join(format!("m{n}.rego")), module).unwrap();
     }
-    load(&Settings { path: root.path().to_owned() }).unwrap()
+    load(root.path()).unwrap()
 }
 
 fn granting(grant: &str) -> Policy {
@@ -60,7 +60,23 @@ fn ask_from(
 ) -> Arc<Claims> {
     let id = SpiffeId::new(format!("spiffe://example.org/prod/{service}")).unwrap();
     let uri = id.to_string().into();
-    grants.of(policy, Caller::Peer(&id, &uri), &local("billing"), address, now)
+    patiently(policy, || {
+        grants.at_once(policy, Caller::Peer(&id, &uri), &local("billing"), address, now)
+    })
+}
+
+/// On a machine with much to do, a policy may seem slow that is not.
+fn patiently(policy: &Policy, ask: impl Fn() -> Option<Arc<Claims>>) -> Arc<Claims> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        if let Some(claims) = ask() {
+            return claims;
+        }
+        assert!(Instant::now() < deadline, "the policy does not answer");
+        while policy.pace().is_slow() {
+            policy.pace().answered(Duration::ZERO);
+        }
+    }
 }
 
 fn once(policy: &Policy) -> Arc<Claims> {
@@ -176,14 +192,14 @@ fn another_policy_or_another_self_is_asked_anew() {
     assert_eq!(grants.evaluations(), 3);
     let id = SpiffeId::new("spiffe://example.org/prod/orders").unwrap();
     let uri = id.to_string().into();
-    grants.of(&one, Caller::Peer(&id, &uri), &local("other"), None, at(0));
+    patiently(&one, || grants.at_once(&one, Caller::Peer(&id, &uri), &local("other"), None, at(0)));
     assert_eq!(grants.evaluations(), 4);
 }
 
 #[test]
 fn an_answer_that_reads_the_time_holds_for_its_minute() {
     let policy = granting(
-        "{\"roles\": [], \"scopes\": [sprintf(\"m:m%d\", [input.time.minute])], \
+        "{\"roles\": [], \"scopes\": [sprintf(\"m:m%v\", [input.time.minute])], \
          \"tenant\": \"acme\"}",
     );
     let grants = Grants::new();
@@ -260,7 +276,8 @@ fn a_kept_answer_costs_far_less_than_a_new_one() {
         started.elapsed() / rounds
     };
     let ask = |grants: &Grants| {
-        drop(grants.of(&policy, Caller::Peer(&id, &uri), &local, None, at(0)));
+        let caller = Caller::Peer(&id, &uri);
+        drop(patiently(&policy, || grants.at_once(&policy, caller, &local, None, at(0))));
     };
     let kept = time(10_000, &|| ask(&grants));
     let new = time(200, &|| ask(&Grants::new()));

@@ -8,19 +8,21 @@ use http::{HeaderMap, HeaderValue, Method};
 use serde_json::json;
 use spiffe::SpiffeId;
 
+use tokio::sync::Semaphore;
+
 use super::Guard;
 use crate::authz::claims::{self, Claims, Refusal, Rights};
 use crate::authz::{
-    Denial, HttpFacts, Permit, Reason, Required, Route, RouteMatch, RouteSpec, RouteTable, Scope,
-    ScopeSet, Target, Tenant,
+    Beside, Denial, HttpFacts, Permit, Reason, Required, Route, RouteMatch, RouteSpec, RouteTable,
+    Scope, ScopeSet, Standpoint, Target, Tenant,
 };
-use crate::policy::{DenyReason, Direction, Local, Policy, Settings, Subject, Workload, load};
+use crate::policy::{Aside, DenyReason, Direction, Local, Pace, Rules, Subject, Workload, load};
 use crate::token::{Kind, Verified};
 
 const NOW: SystemTime = UNIX_EPOCH;
 
 struct Case {
-    policy: Policy,
+    rules: Rules,
     headers: HeaderMap,
 }
 
@@ -34,8 +36,8 @@ impl Case {
             let deny = format!("package sidegate.request\nimport rego.v1\ndeny contains {deny}");
             fs::write(root.path().join("request.rego"), deny).unwrap();
         }
-        let policy = load(&Settings { path: root.path().to_owned() }).unwrap();
-        Self { policy, headers: HeaderMap::new() }
+        let policy = load(root.path()).unwrap();
+        Self { rules: Rules::of(policy), headers: HeaderMap::new() }
     }
 
     fn judge(&self, claims: &Claims, method: &Method, target: &str) -> Result<Permit, Denial> {
@@ -51,7 +53,7 @@ impl Case {
             serial: None,
             now: NOW,
         };
-        guard().judge_http(&self.policy, claims, &routes(), &facts)
+        guard().judge_http(&self.rules, claims, &routes(), &facts)
     }
 }
 
@@ -219,7 +221,7 @@ fn a_stream_is_judged_by_its_listener() {
         (rights(Some("other"), "*:*"), Some(Reason::TenantMismatch)),
         (Rights::refused(Refusal::Error(String::new())), Some(Reason::PolicyError)),
     ] {
-        let verdict = guard().judge_tcp(&case.policy, &claims(rights), None, &route, NOW);
+        let verdict = guard().judge_tcp(&case.rules, &claims(rights), None, &route, NOW);
         assert_eq!(reason(&verdict), expected);
     }
 }
@@ -261,8 +263,8 @@ fn by_token(rights: Rights, exp: u64) -> Claims {
 }
 
 /// The three ways to judge, all of what else would be let in.
-fn judge_all(policy: Policy, claims: &Claims, serial: Option<&str>) -> [Result<(), Denial>; 3] {
-    let case = Case { policy, headers: HeaderMap::new() };
+fn judge_all(rules: Rules, claims: &Claims, serial: Option<&str>) -> [Result<(), Denial>; 3] {
+    let case = Case { rules, headers: HeaderMap::new() };
     let scope = Required::All(vec![Scope::parse("users:read").unwrap()]);
     let route = Arc::new(Route::new("users", scope).unwrap());
     let permit = Permit::new(&route, false);
@@ -280,28 +282,40 @@ fn judge_all(policy: Policy, claims: &Claims, serial: Option<&str>) -> [Result<(
         now: NOW,
     };
     [
-        guard().judge_http(&case.policy, claims, &routes(), &facts).map(drop),
-        guard().judge_tcp(&case.policy, claims, serial, &route, NOW).map(drop),
-        guard().judge_again(&case.policy, claims, serial, &permit, NOW),
+        guard().judge_http(&case.rules, claims, &routes(), &facts).map(drop),
+        guard().judge_tcp(&case.rules, claims, serial, &route, NOW).map(drop),
+        again(&case.rules, claims, &permit, &facts.standpoint()),
     ]
 }
 
-fn revoking(revocations: &serde_json::Value) -> Policy {
+fn again(
+    rules: &Rules,
+    claims: &Claims,
+    permit: &Permit,
+    at: &Standpoint<'_>,
+) -> Result<(), Denial> {
+    let (threads, pace, turn) = (Aside::default(), Pace::default(), Semaphore::new(1));
+    let by = Beside { threads: &threads, pace: &pace, turn: &turn };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(guard().judge_again(by, rules, claims, permit, at))
+}
+
+fn revoking(revocations: &serde_json::Value) -> Rules {
     let root = tempfile::tempdir().unwrap();
     fs::write(root.path().join("global.rego"), "package sidegate.global\ngrant := {}").unwrap();
     let data = json!({ "revocations": revocations });
     fs::write(root.path().join("data.json"), data.to_string()).unwrap();
-    load(&Settings { path: root.path().to_owned() }).unwrap()
+    Rules::of(load(root.path()).unwrap())
 }
 
 #[test]
 fn a_token_that_has_run_out_ends_everything_that_it_let_in() {
     let holds = by_token(rights(Some("acme"), "users:read"), 1);
-    for verdict in judge_all(Case::new(None).policy, &holds, None) {
+    for verdict in judge_all(Case::new(None).rules, &holds, None) {
         assert_eq!(verdict, Ok(()));
     }
     let over = by_token(rights(Some("acme"), "users:read"), 0);
-    for verdict in judge_all(Case::new(None).policy, &over, None) {
+    for verdict in judge_all(Case::new(None).rules, &over, None) {
         let denial = verdict.unwrap_err();
         assert_eq!((denial.reason, denial.reason.code()), (Reason::TokenExpired, "invalid_token"));
         assert_eq!(

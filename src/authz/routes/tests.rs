@@ -1,7 +1,9 @@
 //! Tables and properties of routes.
 
+use std::collections::BTreeMap;
+
 use http::Method;
-use proptest::prelude::{Strategy, prop_assert_eq, proptest};
+use proptest::prelude::{Strategy, prop_assert, prop_assert_eq, proptest};
 
 use super::{RouteError, RouteMatch, RouteSpec, RouteTable};
 use crate::authz::{Required, Scope, ScopeSet};
@@ -155,6 +157,49 @@ fn wrong_declarations_are_refused_by_name() {
 }
 
 #[test]
+fn a_parameter_may_have_a_dash_in_its_name() {
+    let table = table(vec![get("/users/{user-id}/keys/{7}")]);
+    assert!(found(&table, &Method::GET, "/users/7/keys/8").is_some());
+    let error = RouteTable::new(vec![get("/users/{user id}")]).unwrap_err().to_string();
+    assert!(error.contains("is not a segment"), "{error}");
+}
+
+#[test]
+fn alternatives_are_met_by_all_of_one_and_said_in_the_simplest_form() {
+    let scopes = |text: &&str| -> Vec<Scope> {
+        text.split(' ').filter(|it| !it.is_empty()).map(|it| Scope::parse(it).unwrap()).collect()
+    };
+    for (lists, held, met, text) in [
+        (vec!["a:b c:d", "e:f"], "e:f", true, "a:b c:d | e:f"),
+        (vec!["a:b c:d", "e:f"], "a:b c:d", true, "a:b c:d | e:f"),
+        (vec!["a:b c:d", "e:f"], "a:b", false, "a:b c:d | e:f"),
+        (vec!["a:b c:d", "e:f g:h"], "a:b g:h", false, "a:b c:d | e:f g:h"),
+        (vec!["a:b", "e:f"], "e:f", true, "a:b e:f"),
+        (vec!["a:b a:b"], "a:b", true, "a:b"),
+        (vec!["a:b c:d", "c:d"], "c:d", true, "c:d"),
+        (vec!["c:d", "c:d a:b"], "a:b", false, "c:d"),
+        (vec!["a:b", ""], "a:b", false, ""),
+        (vec![], "a:b", false, ""),
+    ] {
+        let required = Required::any_of(lists.iter().map(scopes).collect());
+        let held = ScopeSet::parse(held).unwrap();
+        assert_eq!(required.is_met_by(&held), met, "{lists:?}");
+        assert_eq!(required.text(), text, "{lists:?}");
+    }
+    let required = Required::any_of(vec![scopes(&"a:b c:d"), scopes(&"c:d e:f")]);
+    let named: Vec<_> = required.scopes().iter().map(ToString::to_string).collect();
+    assert_eq!(named, ["a:b", "c:d", "e:f"]);
+    assert_eq!(
+        required.challenge(),
+        "Bearer error=\"insufficient_scope\", scope=\"a:b c:d\", \
+         Bearer error=\"insufficient_scope\", scope=\"c:d e:f\""
+    );
+    let nothing =
+        RouteSpec { scopes: Required::any_of(vec![scopes(&""), scopes(&"a:b")]), ..get("/") };
+    assert!(matches!(RouteTable::new(vec![nothing]), Err(RouteError::NoScopes { .. })));
+}
+
+#[test]
 fn what_is_required_is_met_as_written() {
     let scopes = |texts: &[&str]| texts.iter().map(|it| Scope::parse(it).unwrap()).collect();
     let held = ScopeSet::parse("users:read *:list").unwrap();
@@ -206,6 +251,73 @@ fn rank(template: &[&str], path: &[&str], nothing_is_rest: bool) -> Option<Vec<u
     (template.len() == path.len()).then_some(rank)
 }
 
+fn written(segments: &[&str]) -> String {
+    format!("/{}", segments.join("/"))
+}
+
+/// Segments of a path or, with `**` at the end of some, of a template. Some end with a slash.
+fn spelled(
+    words: &'static [&'static str],
+    with_rest: bool,
+) -> impl Strategy<Value = Vec<&'static str>> {
+    let segments = proptest::collection::vec(proptest::sample::select(words), 1..4);
+    (segments, 0..4_u8).prop_map(move |(mut all, end)| {
+        match end {
+            0 => all.push(""),
+            1 if with_rest => all.push("**"),
+            _ => {}
+        }
+        all
+    })
+}
+
+/// Which template of all matches a path, and by which rank, slowly.
+fn best<'d>(
+    declared: &'d BTreeMap<Vec<&'static str>, Vec<&'static str>>,
+    path: &[&str],
+    nothing_is_rest: bool,
+) -> Option<&'d Vec<&'static str>> {
+    let rank = |template: &[&str]| {
+        let mut rank = Vec::new();
+        for (at, segment) in template.iter().enumerate() {
+            match (*segment, path.get(at).copied()) {
+                ("**", Some(given)) if nothing_is_rest || !given.is_empty() => {
+                    rank.push(2);
+                    return Some(rank);
+                }
+                ("**", None) if nothing_is_rest => {
+                    rank.push(2);
+                    return Some(rank);
+                }
+                ("{x}", Some(given)) if nothing_is_rest || !given.is_empty() => rank.push(1),
+                (literal, Some(given)) if literal == given => rank.push(0),
+                _ => return None,
+            }
+        }
+        (template.len() == path.len()).then_some(rank)
+    };
+    let ranked = declared.keys().filter_map(|it| rank(it).map(|rank| (rank, it)));
+    ranked.min().map(|(_, it)| it)
+}
+
+/// The index of the route that a request falls under.
+fn plainly(
+    declared: &BTreeMap<Vec<&'static str>, Vec<&'static str>>,
+    path: &[&str],
+    method: &Method,
+) -> Option<usize> {
+    let found = best(declared, path, false)?;
+    if found.ends_with(&["**"]) {
+        let bare = path.strip_suffix(&[""]).unwrap_or(path);
+        if best(declared, bare, true) != Some(found) {
+            return None;
+        }
+    }
+    let (index, (_, methods)) = declared.iter().enumerate().find(|(_, (it, _))| *it == found)?;
+    let head = method == Method::HEAD && methods.contains(&"GET");
+    (methods.contains(&method.as_str()) || head).then_some(index)
+}
+
 proptest! {
     #[test]
     fn the_table_agrees_with_a_plain_search(
@@ -224,6 +336,59 @@ proptest! {
         // What is claimed by a closer `**`, if that stood for nothing, is had by no broader one.
         let best = best(false).filter(|it| !it.ends_with("**") || best(true).as_ref() == Some(it));
         prop_assert_eq!(found(&table, &Method::GET, &written(&path)), best.as_deref());
+    }
+
+    #[test]
+    fn a_table_of_any_size_agrees_with_a_plain_search(
+        declared in proptest::collection::btree_map(
+            spelled(&["a", "b", "resource-1", "resource-2", "{x}"], true),
+            proptest::sample::subsequence(vec!["GET", "HEAD", "POST", "PURGE"], 1..4),
+            1..60,
+        ),
+        paths in proptest::collection::vec(
+            spelled(&["a", "b", "c", "resource-1", "resource-2", "resource-3"], false),
+            1..30,
+        ),
+        method in proptest::sample::select(vec!["GET", "HEAD", "POST", "PURGE", "PUT"]),
+    ) {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let specs = declared.iter().map(|(template, methods)| {
+            let methods: Vec<_> =
+                methods.iter().map(|it| Method::from_bytes(it.as_bytes()).unwrap()).collect();
+            http(&written(template), &methods)
+        });
+        let table = table(specs.collect());
+        for path in paths {
+            let expected = plainly(&declared, &path, &method);
+            let found = table.find(&method, &written(&path), false).map(|it| it.index());
+            prop_assert_eq!(found, expected, "{}", written(&path));
+        }
+    }
+
+    #[test]
+    fn a_service_is_found_by_its_whole_name_and_by_nothing_else(
+        services in proptest::collection::btree_set("[ab]{1,2}(\\.[AB]{1,2}){0,2}", 1..30),
+        service in "[ab]{1,2}(\\.[AB]{1,2}){0,2}",
+        method in proptest::sample::select(vec!["Get", "Put", "Other"]),
+    ) {
+        let mut specs = Vec::new();
+        for service in &services {
+            specs.push(grpc(service, Some("Get")));
+            if service.len() % 2 == 0 {
+                specs.push(grpc(service, None));
+            }
+        }
+        let table = table(specs);
+        let expected = match services.contains(&service) {
+            true if method == "Get" => Some(format!("{service}/Get")),
+            true if service.len() % 2 == 0 => Some(format!("{service}/*")),
+            _ => None,
+        };
+        let path = format!("/{service}/{method}");
+        let found = table.find(&Method::POST, &path, true).map(|it| it.name().to_string());
+        prop_assert_eq!(found, expected);
+        prop_assert!(table.find(&Method::POST, &path, false).is_none());
+        prop_assert!(table.find(&Method::GET, &path, true).is_none());
     }
 
     #[test]

@@ -259,7 +259,7 @@ async fn what_the_sidecars_are_given_is_valid() {
         let loaded = crate::config::load(&sidecar::config(folder.path(), name));
         assert!(loaded.is_ok(), "{name}: {:?}", loaded.err());
     }
-    crate::policy::load(&crate::policy::Settings { path: folder.policies() }).unwrap();
+    crate::policy::load(&folder.policies()).unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,8 +6,8 @@ use spiffe::SpiffeId;
 
 use crate::policy::source::{Data, Format, Source, Text};
 use crate::policy::{
-    Ceiling, DenyReason, Direction, EvalError, IdentityAnswer, IdentityQuestion, Limit, LoadError,
-    Local, Policy, RequestQuestion, Subject, Workload, compile,
+    Budget, Ceiling, DenyReason, Direction, EvalError, IdentityAnswer, IdentityQuestion, Limit,
+    LoadError, Local, Policy, RequestQuestion, Subject, Workload, compile,
 };
 
 fn text(name: &str, text: &str) -> Text {
@@ -21,6 +21,9 @@ fn source(modules: &[&str], data: &str) -> Source {
         tests: Vec::new(),
         data: vec![Data { file: text("data.json", data), mount: Vec::new(), format: Format::Json }],
         revision: "test".into(),
+        enforced: "test".into(),
+        content: "test".into(),
+        ..Source::default()
     }
 }
 
@@ -267,6 +270,17 @@ fn a_loop_without_end_is_cut_off_and_denied() {
 }
 
 #[test]
+fn time_that_was_spent_inside_a_function_is_time_too() {
+    let policy = global(&format!(
+        "{NOTHING}deny contains \"x\" if slow(1) == 1\nslow(x) := count(found) if {{\n\t\
+         r := numbers.range(1, 5000)\n\tfound := [1 | some a in r; some b in r; a + b < x]\n}}"
+    ))
+    .unwrap();
+    let entry = "data.sidegate.global.deny".to_owned();
+    assert_eq!(ask(&policy), Err(EvalError::Timeout { entry }));
+}
+
+#[test]
 fn hostile_modules_are_refused_and_nothing_crashes() {
     let chain: String = (1..2000).map(|n| format!("f{n}(x) := f{}(x) if true\n", n - 1)).collect();
     for (rules, expected) in [
@@ -281,6 +295,7 @@ fn hostile_modules_are_refused_and_nothing_crashes() {
         ("deny contains \"x\" if data[input.peer.path].x".to_owned(), "refers to itself"),
         (format!("f0(x) := x\n{chain}deny contains \"x\" if f1999(1)"), "more than 64 rules"),
         ("x := numbers.range(1, 100000000)".to_owned(), "takes plain numbers"),
+        ("x := replace(\"a\", \"a\", input.peer.path)".to_owned(), "puts in plain text of at most"),
         ("x := net.cidr_expand(\"10.0.0.0/7\")".to_owned(), "can take forever"),
         ("x := sprintf(\"%999999999d\", [1])".to_owned(), "too wide a field"),
     ] {
@@ -306,7 +321,7 @@ fn the_deepest_policy_that_is_accepted_fits_a_small_stack() {
 #[test]
 fn regular_expressions_know_unicode() {
     let policy = global(&format!(
-        r#"{NOTHING}deny contains "digits" if regex.match(`^\d+\s\w+$`, "12 ab")
+        r#"{NOTHING}deny contains "digits" if regex.match(`^[0-9]+ (?i:É)$`, "12 é")
            deny contains "case" if regex.match(`(?i)^ORDERS$`, input.peer.service)"#
     ))
     .unwrap();
@@ -376,4 +391,44 @@ fn a_package_in_two_files_is_one_package() {
             assert_eq!(answer.limits[1].patterns, ["acme"]);
         }
     }
+}
+
+#[test]
+fn while_there_is_no_policy_nobody_is_let_in() {
+    let closed = Policy::closed();
+    assert!(closed.is_closed() && &**closed.revision() == "none");
+    let (subject, local) = (subject(), local());
+    let question =
+        IdentityQuestion { subject: &subject, address: None, local: &local, now: UNIX_EPOCH };
+    let error = closed.identity(&question).unwrap_err();
+    assert_eq!(error.to_string(), "no policy has been received yet");
+    assert_eq!(closed.ceiling(&question).unwrap_err(), error);
+}
+
+#[test]
+fn an_interpreter_that_gives_up_is_an_error_and_no_more() {
+    let gives_up = || -> Result<(), ()> { panic!("as the interpreter would") };
+    assert_eq!(super::super::entry::unharmed(gives_up), Err(None));
+    assert_eq!(super::super::entry::unharmed(|| Err::<(), _>("said")), Err(Some("said")));
+}
+
+#[test]
+fn a_budget_that_is_used_up_answers_nothing() {
+    let loops = "count([1 | some a in numbers.range(1, 1000); some b in numbers.range(1, 1000); \
+        some c in numbers.range(1, 1000); a + b + c > 0]) > 0";
+    let policy = global(&format!("{NOTHING}deny contains \"x\" if {loops}")).unwrap();
+    let (subject, local) = (subject(), local());
+    let question =
+        IdentityQuestion { subject: &subject, address: None, local: &local, now: UNIX_EPOCH };
+    let budget = Budget::on_worker();
+    let asking = policy.within(budget);
+    let cut = |asked: Result<IdentityAnswer, EvalError>| {
+        assert!(matches!(asked, Err(EvalError::Timeout { .. })), "{asked:?}");
+    };
+    let began = Instant::now();
+    cut(asking.identity(&question));
+    // The bound is loose enough for any machine: all the time that there is would be longer.
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    // All questions share it: the next is not even begun.
+    cut(asking.identity(&question));
 }

@@ -25,10 +25,10 @@ fn problems(findings: &Findings) -> Vec<String> {
 fn time_and_address_are_noticed_however_they_are_read() {
     let (none, time, address) = (
         Reads::default(),
-        Reads { time: true, address: false },
-        Reads { time: false, address: true },
+        Reads { time: true, ..Reads::default() },
+        Reads { address: true, ..Reads::default() },
     );
-    let both = Reads { time: true, address: true };
+    let both = Reads { time: true, address: true, local: true, unlogged: true };
     for (body, reads) in [
         ("deny contains \"x\" if input.peer.service == \"a\"", none),
         ("deny contains \"x\" if input[\"peer\"][\"service\"] == \"a\"", none),
@@ -61,6 +61,24 @@ fn time_and_address_are_noticed_however_they_are_read() {
 }
 
 #[test]
+fn what_no_audit_line_holds_is_noticed_where_requests_are_asked_about() {
+    for (body, unlogged) in [
+        ("input.request.path == \"/a\"", false),
+        ("input.request.headers[\"a\"]", true),
+        ("input.request.query.a", true),
+        ("startswith(input.request.host, \"a\")", true),
+        ("r := input.request; r.method == \"GET\"", true),
+    ] {
+        let request = format!(
+            "package sidegate.request\nimport rego.v1\ndeny contains \"x\" if {{ {body} }}"
+        );
+        let found = findings(&["package sidegate.global\ngrant := 1", &request]);
+        assert_eq!(problems(&found), Vec::<String>::new(), "{body}");
+        assert_eq!(found.request_reads.unlogged, unlogged, "{body}");
+    }
+}
+
+#[test]
 fn imports_are_followed() {
     let found = findings(&[
         "package sidegate.global\nimport rego.v1\nimport data.lib.clock\nimport input.time as now\n\
@@ -68,7 +86,7 @@ fn imports_are_followed() {
         "package lib.clock\nimport rego.v1\nlate if input.peer.address == \"::1\"",
     ]);
     assert_eq!(problems(&found), Vec::<String>::new());
-    assert_eq!(found.identity_reads, Reads { time: true, address: true });
+    assert_eq!(found.identity_reads, Reads { time: true, address: true, ..Reads::default() });
 }
 
 #[test]
@@ -136,8 +154,8 @@ fn a_rule_that_would_revoke_nothing_is_refused() {
 #[test]
 fn what_the_limit_of_everybody_reads_counts_like_any_other() {
     for (module, reads) in [
-        ("limit := [\"a:b\"] if input.time.hour > 3", Reads { time: true, address: false }),
-        ("limit := [\"a:b\"] if input.peer.address", Reads { time: false, address: true }),
+        ("limit := [\"a:b\"] if input.time.hour > 3", Reads { time: true, ..Reads::default() }),
+        ("limit := [\"a:b\"] if input.peer.address", Reads { address: true, ..Reads::default() }),
         ("limit := most\nmost := [\"a:b\"] if input.peer.method == \"jwt\"", Reads::default()),
     ] {
         let found = deny(module);
@@ -266,4 +284,39 @@ fn nothing_hides_the_input() {
         "package lib\nx := 1",
     ]);
     assert!(problems(&found)[0].contains("nothing can be imported as `input`"));
+}
+
+#[test]
+fn what_only_the_decision_log_asks_may_read_an_events_fields() {
+    let mask = "package system.log\nimport rego.v1\nmask contains \"/input/peer/address\" if \
+                input.input.direction == \"inbound\"\ndrop if input.result.allowed";
+    assert_eq!(problems(&findings(&[mask])), Vec::<String>::new());
+    let stray = "package other\nimport rego.v1\nx if input.input.direction == \"inbound\"";
+    assert_eq!(problems(&findings(&[stray])).len(), 1);
+}
+
+#[test]
+fn what_each_entry_point_reads_is_listed_with_what_it_uses() {
+    let found = findings(&[
+        "package sidegate.global\nimport rego.v1\ngrant := data.services[input.peer.service]\n\
+         deny contains \"late\" if late\nlate if { input.time.hour > 20; input.peer.path != \"\" }",
+        "package sidegate.request\nimport rego.v1\n\
+         deny contains \"x\" if input.request.headers[\"x-tier\"][_] == \"a\"\n\
+         deny contains \"y\" if { input.request.headers; input.grant.tenant == \"b\" }",
+    ]);
+    assert_eq!(problems(&found), [""; 0]);
+    let told: Vec<_> =
+        found.entries.iter().map(|it| (it.name, it.input.join(" "), it.holds())).collect();
+    let minute = "for an identity, until the minute ends";
+    let expected = [
+        ("data.sidegate.global.grant", "input.peer.service", minute),
+        ("data.sidegate.global.deny", "input.peer.path input.time.hour", minute),
+        (
+            "data.sidegate.request.deny",
+            "input.grant.tenant input.request.headers",
+            "for one request",
+        ),
+    ];
+    assert_eq!(told, expected.map(|(name, input, holds)| (name, input.to_owned(), holds)));
+    assert_eq!(found.request_reads, Reads { unlogged: true, ..Reads::default() });
 }

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Follower, PolicyStatus, watch};
+use super::{Follower, follow};
 use crate::live::Live;
-use crate::policy::{Policy, Settings, load};
+use crate::policy::{Examiner, Intake, Lane, PolicyStatus, Rules, load, rules};
 
 /// What the product promises is a second; the rest is for a busy machine.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -21,7 +21,7 @@ fn module(scope: &str) -> String {
 
 struct World {
     root: tempfile::TempDir,
-    policy: Live<Policy>,
+    rules: Live<Rules>,
     status: Live<PolicyStatus>,
 }
 
@@ -29,10 +29,14 @@ impl World {
     fn new(prepare: impl FnOnce(&Path), path: &str) -> Self {
         let root = tempfile::tempdir().unwrap();
         prepare(root.path());
-        let settings = Settings { path: root.path().join(path) };
-        let first = load(&settings).unwrap();
-        let (policy, status) = watch(settings, first);
-        Self { root, policy, status }
+        let path = root.path().join(path);
+        let first = load(&path).unwrap();
+        let (desk, rules) = rules(first);
+        let first = Some(rules.snapshot());
+        let first = first.as_ref().map(|rules| &*rules.policy);
+        let (intake, status) = Intake::new(desk, Lane::Enforced, Examiner::default(), first);
+        follow(path, intake);
+        Self { root, rules, status }
     }
 
     fn plain() -> Self {
@@ -44,7 +48,7 @@ impl World {
     }
 
     fn revision(&self) -> Arc<str> {
-        Arc::clone(self.policy.load().revision())
+        Arc::clone(self.rules.load().policy.revision())
     }
 
     async fn status_until(&self, wanted: impl Fn(&PolicyStatus) -> bool) -> Arc<PolicyStatus> {
@@ -62,8 +66,8 @@ impl World {
     }
 
     async fn changed_from(&self, old: &Arc<str>) -> Arc<PolicyStatus> {
-        let status = self.status_until(|status| status.revision != *old).await;
-        assert_eq!(status.revision, self.revision());
+        let status = self.status_until(|status| status.revision.as_ref() != Some(old)).await;
+        assert_eq!(status.revision, Some(self.revision()));
         status
     }
 }
@@ -85,11 +89,11 @@ async fn a_broken_candidate_keeps_the_policy_in_force_and_is_told() {
     let old = world.revision();
     world.write("package sidegate.global\ngrant := {");
     let status = world.status_until(|status| status.last_error.is_some()).await;
-    assert_eq!((&status.revision, &world.revision()), (&old, &old));
+    assert_eq!((&status.revision, &world.revision()), (&Some(Arc::clone(&old)), &old));
     assert!(status.last_error.as_ref().unwrap().starts_with("p.rego:2:"), "{status:?}");
     world.write(&module("a:one"));
     let status = world.status_until(|status| status.last_error.is_none()).await;
-    assert_eq!(status.revision, old);
+    assert_eq!(status.revision, Some(Arc::clone(&old)));
     world.write(&module("a:two"));
     world.changed_from(&old).await;
 }
@@ -176,10 +180,13 @@ async fn what_is_known_already_is_not_told_again() {
     let root = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| fs::write(root.path().join(name), text).unwrap();
     write("p.rego", &module("a:one"));
-    let settings = Settings { path: root.path().to_owned() };
-    let first = load(&settings).unwrap();
-    let (mut follower, policy, status) = Follower::new(settings, first);
-    let revision = Arc::clone(policy.load().revision());
+    let path = root.path().to_owned();
+    let (desk, rules) = rules(load(&path).unwrap());
+    let first = rules.snapshot();
+    let (intake, status) =
+        Intake::new(desk, Lane::Enforced, Examiner::default(), Some(&first.policy));
+    let mut follower = Follower { path, intake };
+    let revision = Arc::clone(first.policy.revision());
     let begun = status.load().last_attempt;
     write("p_test.rego", "package p_test");
     write("README.md", "");
@@ -192,10 +199,10 @@ async fn what_is_known_already_is_not_told_again() {
     assert!(told.last_error.is_some() && told.last_attempt > begun);
     follower.attempt().await;
     assert_eq!(status.load().last_attempt, told.last_attempt);
-    assert_eq!(*policy.load().revision(), revision);
+    assert_eq!(*rules.load().policy.revision(), revision);
 
     write("p.rego", &module("a:one"));
     follower.attempt().await;
     assert_eq!(status.load().last_error, None);
-    assert_eq!(*policy.load().revision(), revision);
+    assert_eq!(*rules.load().policy.revision(), revision);
 }

@@ -65,3 +65,14 @@ fn any_text_is_scanned_without_panic() {
         drop(said(&text));
     });
 }
+
+#[test]
+fn what_the_parser_would_take_for_the_end_is_refused() {
+    for text in ["package p\n\0\ndeny := 1", "package p\n# \0 comment\ndeny := 1"] {
+        let modules = [Text { name: "m.rego".to_owned(), text: text.to_owned() }];
+        let problems = check(&modules);
+        assert_eq!(problems.len(), 1, "{text:?}");
+        assert_eq!(problems[0].line, 2);
+        assert!(problems[0].message.contains("NUL"), "{problems:?}");
+    }
+}

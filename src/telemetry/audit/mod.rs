@@ -7,9 +7,11 @@
 mod record;
 mod buffers;
 mod output;
+mod tap;
 mod sink;
 
 pub use buffers::WriteError;
 pub use output::Destination;
-pub use record::{Decision, Protocol, Record, Source};
+pub use record::{Decision, Protocol, Record, Shadow, Source};
 pub use sink::{CloseError, Counters, Handle, OpenError, Sink};
+pub use tap::{Batch, Tapped};

@@ -56,6 +56,28 @@ pub struct Record<'a> {
     pub path: Option<&'a str>,
     #[serde(serialize_with = "maybe_text")]
     pub policy_revision: Option<&'a str>,
+    /// It ends what was let in before, and is no answer to a request of its own.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
+    /// Only where the shadow policy would have decided in another way (AZ-10).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadow<'a>>,
+}
+
+/// What the policy says that is asked and not obeyed.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Shadow<'a> {
+    pub decision: Decision,
+    /// As in the line itself.
+    #[serde(serialize_with = "text")]
+    pub reason: &'a str,
+    #[serde(serialize_with = "maybe_text")]
+    pub detail: Option<&'a str>,
+    #[serde(serialize_with = "text")]
+    pub policy_revision: &'a str,
+    /// The line repeats one that was written before this was known.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub late: bool,
 }
 
 /// Who asked, as far as it is proven.

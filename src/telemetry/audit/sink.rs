@@ -12,6 +12,7 @@ use thiserror::Error;
 use super::buffers::{Buffers, Lines, Worker, WriteError};
 use super::output::{Destination, Output};
 use super::record::Record;
+use super::tap::{self, Tap, Tapped};
 
 /// Why the audit log cannot be opened.
 #[derive(Debug, Error)]
@@ -54,6 +55,7 @@ pub struct Counters {
 struct Shared {
     buffers: Arc<Buffers>,
     counters: Arc<Counters>,
+    tap: Arc<Mutex<Option<Tap>>>,
     writer: Mutex<Option<Running>>,
 }
 
@@ -85,10 +87,12 @@ impl Sink {
         })?;
         let buffers = Arc::new(Buffers::new(limit));
         let counters = Arc::new(Counters::default());
+        let tap = Arc::new(Mutex::new(None));
         let (done, finished) = mpsc::channel();
         let mut writer = Writer {
             buffers: Arc::clone(&buffers),
             counters: Arc::clone(&counters),
+            tap: Arc::clone(&tap),
             output,
             complained: None,
         };
@@ -101,12 +105,24 @@ impl Sink {
             })
             .map_err(OpenError::Thread)?;
         let writer = Mutex::new(Some(Running { thread, finished }));
-        Ok(Self(Arc::new(Shared { buffers, counters, writer })))
+        Ok(Self(Arc::new(Shared { buffers, counters, tap, writer })))
     }
 
     /// A buffer for one worker. Its lines are written even if the worker goes away.
     pub fn handle(&self) -> Handle {
         Handle { shared: Arc::clone(&self.0), worker: self.0.buffers.worker() }
+    }
+
+    /// A second reader of all lines from now on, which holds up to `limit` bytes. There can be one:
+    /// `None` for whoever comes second.
+    pub fn tap(&self, limit: usize) -> Option<Tapped> {
+        let mut place = self.0.tap.lock().unwrap_or_else(PoisonError::into_inner);
+        if place.is_some() {
+            return None;
+        }
+        let (tap, tapped) = tap::tap(limit);
+        *place = Some(tap);
+        Some(tapped)
     }
 
     pub fn counters(&self) -> Arc<Counters> {
@@ -181,6 +197,7 @@ impl Counters {
 struct Writer {
     buffers: Arc<Buffers>,
     counters: Arc<Counters>,
+    tap: Arc<Mutex<Option<Tap>>>,
     output: Output,
     complained: Option<Instant>,
 }
@@ -201,6 +218,8 @@ impl Writer {
                 break;
             }
         }
+        // Its reader learns by that that no line follows.
+        self.tap.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Err(error) = self.output.sync() {
             self.complain(&error);
         }
@@ -208,6 +227,9 @@ impl Writer {
 
     /// Does not return before every line is out: there is nowhere else to put them.
     fn write(&mut self, lines: &Lines) {
+        if let Some(tap) = &*self.tap.lock().unwrap_or_else(PoisonError::into_inner) {
+            tap.offer(&lines.bytes, lines.count);
+        }
         let mut done = 0;
         let mut pause = FIRST_PAUSE;
         while let Some(rest) = lines.bytes.get(done..).filter(|rest| !rest.is_empty()) {

@@ -31,6 +31,22 @@ pub struct Line {
     pub method: Option<String>,
     pub path: Option<String>,
     pub policy_revision: Option<String>,
+    #[serde(default)]
+    pub again: bool,
+    #[serde(default)]
+    pub shadow: Option<Shadow>,
+}
+
+/// What the shadow policy would have decided in another way.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shadow {
+    pub decision: String,
+    pub reason: String,
+    pub detail: Option<String>,
+    pub policy_revision: String,
+    #[serde(default)]
+    pub late: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]

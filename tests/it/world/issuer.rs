@@ -16,8 +16,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use sidegate::dev::{TokenIssuer, WebAuthority};
 use tokio::net::TcpListener;
@@ -25,7 +23,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
-use super::secrets;
+use super::{secrets, web};
 
 /// An issuer that listens on loopback. Dropping it takes it away.
 pub struct Issuer {
@@ -57,17 +55,7 @@ impl Issuer {
     pub async fn start(authority: &WebAuthority) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
-        let (chain, key) = authority.issue(&["localhost"], Duration::from_secs(3_600)).unwrap();
-        secrets::keep("an issuer's TLS key", &key);
-        let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<_, _>>();
-        let key = PrivateKeyDer::from_pem_slice(key.expose().as_bytes()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(chain.unwrap(), key)
-            .unwrap();
+        let tls = web::localhost(authority);
         let shared = Arc::new(Shared {
             tokens: TokenIssuer::new(&url).unwrap(),
             url: url.clone(),
@@ -79,7 +67,7 @@ impl Issuer {
             refuses: AtomicUsize::new(0),
             stalls: watch::Sender::new(false),
         });
-        let issuer = Self { url, shared, server: Mutex::default(), tls: Arc::new(tls) };
+        let issuer = Self { url, shared, server: Mutex::default(), tls };
         issuer.serve(listener);
         issuer
     }

@@ -6,7 +6,10 @@
 pub mod app;
 pub mod aside;
 pub mod audit;
+pub mod bundle;
+pub mod bundle_server;
 pub mod client;
+pub mod collector;
 pub mod grpc;
 pub mod more;
 pub mod hostile;
@@ -21,6 +24,7 @@ pub mod stranger;
 pub mod tcp_app;
 pub mod tokens;
 pub mod wait;
+pub mod web;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -91,12 +95,28 @@ impl Plan {
             world.services.insert(service.spec.name.clone(), service);
         }
         for service in world.services.values() {
+            if service.spec.policy_is_away {
+                continue;
+            }
             if !service.spec.agent_is_down || service.spec.tokens.outside_spiffe {
                 world.ready(&service.spec.name).await;
+                if !service.spec.agent_is_down {
+                    knows_its_peers(service).await;
+                }
             }
         }
         world
     }
+}
+
+/// A listener that also takes tokens may be ready before its SVID is there.
+async fn knows_its_peers(service: &Service) {
+    let refuses = "callers_with_svid_refused".to_owned();
+    wait::until("the SVID beside the certificate", async || {
+        let notes = side::notes(service.health()).await;
+        (!notes.contains(&refuses)).then_some(())
+    })
+    .await;
 }
 
 /// One agent for each trust domain; all of them deliver each other's trust bundles.
@@ -146,6 +166,11 @@ impl World {
             std::os::unix::fs::symlink("/dev/full", folder.join("audit.jsonl")).unwrap();
         }
         let policy = PolicyFolder::new(folder.join("policy"), identities.clone());
+        let shadow = spec.shadow.as_ref().map(|grants| {
+            let mut identities = identities.clone();
+            identities.as_object_mut().unwrap().extend(grants.as_object().unwrap().clone());
+            PolicyFolder::new(folder.join("shadow"), identities)
+        });
         self.hand_out(&spec, &folder);
         let configuration = Surroundings {
             spec: &spec,
@@ -158,8 +183,8 @@ impl World {
             destinations: spec.calls.iter().map(|call| self.destination(call)).collect(),
         }
         .configuration();
-        let running = Some(service::start(&configuration, &folder));
-        Service { spec, folder, app, tcp_app, socket, policy, running }
+        let running = Some(service::start(&configuration, &folder, spec.examined_apart));
+        Service { spec, folder, app, tcp_app, socket, policy, shadow, configuration, running }
     }
 
     fn destination(&self, call: &Call) -> (String, String) {
@@ -210,6 +235,11 @@ impl World {
         &mut self.service_mut(name).policy
     }
 
+    /// The folder of its shadow policy.
+    pub fn shadow(&mut self, name: &str) -> &mut PolicyFolder {
+        self.service_mut(name).shadow.as_mut().unwrap()
+    }
+
     pub async fn metrics(&self, name: &str) -> Metrics {
         Metrics::scrape(self.service(name).metrics()).await
     }
@@ -258,6 +288,18 @@ impl World {
     /// Ends the sidecar at once; its application goes on.
     pub fn kill(&mut self, name: &str) {
         drop(self.service_mut(name).running.take());
+    }
+
+    /// The same sidecar once more, on ports of its own.
+    pub async fn restart(&mut self, name: &str) {
+        self.kill(name);
+        let service = self.service_mut(name);
+        service.running = Some(service::start(
+            &service.configuration,
+            &service.folder,
+            service.spec.examined_apart,
+        ));
+        self.ready(name).await;
     }
 
     /// Begins to drain, as on SIGTERM.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-const GLOBAL: &str = r#"package sidegate.global
+pub const GLOBAL: &str = r#"package sidegate.global
 
 import rego.v1
 

@@ -8,6 +8,7 @@ use sidegate::app::{self, Running};
 use sidegate::config;
 use sidegate::dev::WorkloadSocket;
 use sidegate::net::Listen;
+use sidegate::policy::Examiner;
 
 use super::app::App;
 use super::policy::PolicyFolder;
@@ -22,6 +23,8 @@ pub struct Service {
     pub tcp_app: TcpApp,
     pub socket: WorkloadSocket,
     pub policy: PolicyFolder,
+    pub shadow: Option<PolicyFolder>,
+    pub configuration: String,
     pub running: Option<Running>,
 }
 
@@ -56,11 +59,16 @@ impl Service {
 }
 
 /// Starts the sidecar from ordinary configuration text.
-pub fn start(text: &str, folder: &Path) -> Running {
+pub fn start(text: &str, folder: &Path, examined_apart: bool) -> Running {
     let file = folder.join("sidegate.yaml");
     let config = config::parse(text, &file.to_string_lossy(), std::iter::empty())
         .unwrap_or_else(|problems| panic!("{problems}\n{text}"));
-    app::start(config).unwrap_or_else(|error| panic!("{error:#}"))
+    let examiner = if examined_apart {
+        Examiner::by(env!("CARGO_BIN_EXE_sidegate").into())
+    } else {
+        Examiner::default()
+    };
+    app::start_with(config, &examiner).unwrap_or_else(|error| panic!("{error:#}"))
 }
 
 /// A sidecar's surroundings, as its configuration names them.
@@ -94,6 +102,7 @@ impl Surroundings<'_> {
             "outbound": calls.map(|(call, to)| self.outbound(call, to)).collect::<Vec<_>>(),
             "policy": self.folder.join("policy"),
             "audit": {"to": self.folder.join("audit.jsonl")},
+            "admin": {"listen": format!("unix:{}", self.folder.join("admin.sock").display())},
             "health": {"listen": "127.0.0.1:0"},
             "metrics": {"listen": "127.0.0.1:0"},
             "drain": {"timeout": spec.drain},
@@ -101,9 +110,19 @@ impl Surroundings<'_> {
         if spec.tokens.outside_spiffe {
             configuration.as_object_mut().unwrap().remove("identity");
         }
+        if spec.shadow.is_some() {
+            configuration["shadow"] = json!({"policy": self.folder.join("shadow")});
+        }
         if let Some(jwt) = self.jwt() {
             configuration["jwt"] = jwt;
         }
+        if let Some(Value::Object(keys)) = &spec.policy {
+            let configuration = configuration.as_object_mut().unwrap();
+            configuration.remove("policy");
+            configuration.extend(keys.clone());
+        }
+        let keys = spec.keys.as_object().unwrap().clone();
+        configuration.as_object_mut().unwrap().extend(keys);
         without_empty_lists(configuration).to_string()
     }
 

@@ -26,6 +26,16 @@ pub struct Spec {
     pub agent_is_down: bool,
     pub audit_disk_is_full: bool,
     pub tokens: Tokens,
+    /// What its shadow policy grants in place of the enforced one, if it has one.
+    pub shadow: Option<Value>,
+    /// Keys that stand in place of `policy`.
+    pub policy: Option<Value>,
+    /// Keys of the whole configuration, as they are.
+    pub keys: Value,
+    /// It cannot be ready before something else happens.
+    pub policy_is_away: bool,
+    /// Its policies are examined by the program, as in life.
+    pub examined_apart: bool,
 }
 
 /// What a service has to do with machine tokens.
@@ -110,7 +120,18 @@ impl Spec {
             agent_is_down: false,
             audit_disk_is_full: false,
             tokens: Tokens::default(),
+            shadow: None,
+            policy: None,
+            keys: json!({}),
+            policy_is_away: false,
+            examined_apart: false,
         }
+    }
+
+    /// It has a shadow policy, which differs from the enforced one in these grants.
+    pub fn shadow(mut self, grants: Value) -> Self {
+        self.shadow = Some(grants);
+        self
     }
 
     pub fn id(&self) -> String {
@@ -299,6 +320,30 @@ impl Spec {
 
     pub fn without_certificate(mut self) -> Self {
         self.tokens.no_certificate = true;
+        self
+    }
+
+    /// Keys in place of `policy`, such as `bundle`.
+    pub fn policy_by(mut self, keys: Value) -> Self {
+        self.policy = Some(keys);
+        self
+    }
+
+    /// More keys of the whole configuration, such as `decision_log`.
+    pub fn with(mut self, keys: Value) -> Self {
+        self.keys.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+        self
+    }
+
+    /// It starts before there is any policy for it.
+    pub fn policy_is_away(mut self) -> Self {
+        self.policy_is_away = true;
+        self
+    }
+
+    /// Another process looks at its policies first: `sidegate` itself.
+    pub fn examined_apart(mut self) -> Self {
+        self.examined_apart = true;
         self
     }
 

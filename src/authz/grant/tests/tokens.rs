@@ -45,7 +45,7 @@ fn present(
     token: &Arc<Verified>,
     now: SystemTime,
 ) -> Arc<Claims> {
-    grants.claims_of_token(policy, token, &local("billing"), None, now)
+    super::patiently(policy, || grants.claims_of_token(policy, token, &local("billing"), None, now))
 }
 
 fn once(policy: &Policy, token: &Arc<Verified>) -> Arc<Claims> {

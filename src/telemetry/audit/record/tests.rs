@@ -37,6 +37,8 @@ pub(in super::super) fn record<'a>() -> Record<'a> {
         method: Some("POST"),
         path: Some("/v1/charges"),
         policy_revision: Some("9c41e0"),
+        again: false,
+        shadow: None,
     }
 }
 
@@ -61,6 +63,28 @@ fn a_record_is_one_line_of_json_in_a_fixed_order() {
         "\n"
     );
     assert_eq!(line(&record()), expected);
+}
+
+#[test]
+fn what_ends_something_that_was_let_in_says_so() {
+    let line = line(&Record { again: true, ..record() });
+    assert!(line.trim_end().ends_with(r#","policy_revision":"9c41e0","again":true}"#), "{line}");
+}
+
+#[test]
+fn what_the_shadow_policy_would_have_done_stands_at_the_end() {
+    let shadow = Shadow {
+        decision: Decision::Allow,
+        reason: "allowed",
+        detail: None,
+        policy_revision: "5d0a11",
+        late: false,
+    };
+    let end = r#","policy_revision":"9c41e0","shadow":{"decision":"allow","reason":"allowed","detail":null,"policy_revision":"5d0a11"}}"#;
+    let first = line(&Record { shadow: Some(shadow), ..record() });
+    assert!(first.trim_end().ends_with(end), "{first}");
+    let again = line(&Record { shadow: Some(Shadow { late: true, ..shadow }), ..record() });
+    assert!(again.trim_end().ends_with(r#""policy_revision":"5d0a11","late":true}}"#), "{again}");
 }
 
 #[test]

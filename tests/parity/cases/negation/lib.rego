@@ -1,0 +1,5 @@
+package lib
+
+flag if input.peer.service == "orders"
+
+nothing if false
