@@ -132,7 +132,7 @@ export async function application() {
 // === Processes
 
 /** A process whose output is kept. */
-class Process {
+export class Process {
     constructor(name, command, words) {
         this.name = name;
         this.output = '';
