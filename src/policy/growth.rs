@@ -16,10 +16,16 @@ const ENTRY_BYTES: usize = 16;
 const PIECE_BYTES: usize = 64;
 /// Escaped as in JSON, a byte may take six.
 const ESCAPED: usize = 6;
+/// Encoded in one of the ways that there are, a byte takes three at most.
+const ENCODED: usize = 3;
 /// Whose answer may be much larger than what they are given.
-const GROWING: [&str; 10] = [
+const GROWING: [&str; 15] = [
     "array.concat",
+    "base64.encode",
+    "base64url.encode",
+    "base64url.encode_no_pad",
     "concat",
+    "hex.encode",
     "regex.find_all_string_submatch_n",
     "regex.find_n",
     "regex.replace",
@@ -27,6 +33,7 @@ const GROWING: [&str; 10] = [
     "replace",
     "split",
     "sprintf",
+    "urlquery.encode",
     "walk",
 ];
 
@@ -110,6 +117,11 @@ fn need(name: &str, args: &[Value]) -> Option<usize> {
             args.iter().try_for_each(|arg| written(arg, &mut room))?;
             MADE_MAX.checked_sub(room)
         }
+        "base64.encode"
+        | "base64url.encode"
+        | "base64url.encode_no_pad"
+        | "hex.encode"
+        | "urlquery.encode" => length(0).checked_mul(ENCODED),
         // What is shared is met each time, so few rules can make a tree that has no end.
         "walk" => {
             let mut room = MADE_MAX;

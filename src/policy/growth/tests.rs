@@ -44,6 +44,8 @@ fn what_would_fill_the_memory_is_an_error_before_it_does() {
         ),
         (format!("d0 := [h, h]\n{doubled}x := sprintf(\"%v\", [d39])"), "sprintf"),
         (format!("d0 := [h, h]\n{doubled}x if {{ walk(d39, [_, v]); v == 1 }}"), "walk"),
+        (format!("x := {}h{}", "hex.encode(".repeat(10), ")".repeat(10)), "hex.encode"),
+        (format!("x := {}h{}", "base64.encode(".repeat(24), ")".repeat(24)), "base64.encode"),
         ("x := split(concat(\"\", [h, h, h, h, h, h, h]), \"\")".to_owned(), "split"),
     ] {
         let said = answer(&rules, 60_000).map(|_| "an answer").unwrap_err();
