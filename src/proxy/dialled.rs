@@ -10,15 +10,14 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_rustls::client::TlsStream;
 
 use super::fault::Fault;
 use crate::net::Stream;
-use crate::tls::peer_alert;
+use crate::tls::{ClientStream, peer_alert};
 
 #[derive(Debug)]
 pub(super) struct Dialled {
-    stream: TlsStream<Stream>,
+    stream: ClientStream<Stream>,
     refusal: Refusal,
     /// The server has sent data, as it does only to those whom it has let in.
     let_in: bool,
@@ -49,7 +48,7 @@ impl Refusal {
 }
 
 impl Dialled {
-    pub(super) fn new(stream: TlsStream<Stream>) -> Self {
+    pub(super) fn new(stream: ClientStream<Stream>) -> Self {
         Self { stream, refusal: Refusal::default(), let_in: false }
     }
 

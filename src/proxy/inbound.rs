@@ -80,29 +80,41 @@ impl Inbound {
         slot: OwnedSemaphorePermit,
         phase: Phase,
     ) {
-        let now = SystemTime::now();
-        let accept = self.acceptor.accept(stream, now);
-        let handshake = tokio::select! {
-            handshake = timeout(self.gate.settings.limits.handshake, accept) => handshake.ok(),
-            () = last_handshakes(&phase) => None,
-        };
-        let accepted = match handshake {
-            Some(Ok(accepted)) => accepted,
-            Some(Err(error)) => return self.refused_handshake(&error, address).await,
-            None => {
-                self.gate.worker.handshake_failed("timeout");
-                tracing::debug!(?address, listener = %self.gate.settings.name, "handshake too slow");
-                return;
-            }
+        // A connection is mostly idle. What only its beginning needs is not kept for the rest of
+        // it, and neither is the room that another protocol would need.
+        let Some(accepted) = Box::pin(self.handshake(stream, address, &phase)).await else {
+            return;
         };
         let place = self.gate.worker.place(slot);
         match self.gate.settings.protocol {
-            Protocol::Http => self.http(accepted, address, place, phase).await,
+            Protocol::Http => Box::pin(self.http(accepted, address, place, phase)).await,
             Protocol::Tcp => {
-                self.tcp(accepted, address, phase).await;
+                Box::pin(self.tcp(accepted, address, phase)).await;
                 drop(place);
             }
         }
+    }
+
+    async fn handshake(
+        &self,
+        stream: Stream,
+        address: Option<SocketAddr>,
+        phase: &Phase,
+    ) -> Option<Accepted<Stream>> {
+        let accept = self.acceptor.accept(stream, SystemTime::now());
+        let handshake = tokio::select! {
+            handshake = timeout(self.gate.settings.limits.handshake, accept) => handshake.ok(),
+            () = last_handshakes(phase) => None,
+        };
+        match handshake {
+            Some(Ok(accepted)) => return Some(accepted),
+            Some(Err(error)) => self.refused_handshake(&error, address).await,
+            None => {
+                self.gate.worker.handshake_failed("timeout");
+                tracing::debug!(?address, listener = %self.gate.settings.name, "handshake too slow");
+            }
+        }
+        None
     }
 
     async fn refused_handshake(&self, error: &HandshakeError, address: Option<SocketAddr>) {
@@ -174,11 +186,11 @@ impl Inbound {
         // Subscribed before the first look, so that no change falls in between.
         let changes = self.gate.rules.changes();
         let id = RequestId::random();
-        let permit = match self.judge_stream(&caller, &id).await {
+        let permit = match Box::pin(self.judge_stream(&caller, &id)).await {
             Ok(permit) => permit,
             Err(code) => return self.gate.worker.decided(code, started),
         };
-        let far = match self.dial(&permit).await {
+        let far = match Box::pin(self.dial(&permit)).await {
             Ok(far) => far,
             Err(fault) => {
                 self.gate.worker.decided(fault.code(), started);
@@ -242,28 +254,40 @@ impl Inbound {
         id: &RequestId,
         mut changes: Changes,
     ) {
-        let Some(proven) = caller.proven(None) else { return };
-        let (pace, turn, aside) = (Pace::default(), Semaphore::new(1), &self.gate.aside_patiently);
-        let by = Beside { threads: aside, pace: &pace, turn: &turn };
-        loop {
-            let rules = self.gate.rules.snapshot();
-            let claims = self.gate.claims(caller, proven, &rules.policy, aside).await;
-            let now = SystemTime::now();
-            let at = caller.standpoint(now);
-            let judged = self.gate.guard.judge_again(by, &rules, &claims, permit, &at).await;
-            if let Err(denial) = judged {
-                let decision = self.gate.decision(caller, audit::Protocol::Tcp);
-                let decision = Decision {
-                    request_id: Some(id.as_str()),
-                    claims: Some(&claims),
-                    again: true,
-                    ..decision
-                };
-                self.gate.worker.record(&decision.denied(&denial)).await.ok();
-                return;
-            }
-            to_be_judged_again(holds_until(&rules.policy, &claims, now), &mut changes).await;
+        let (pace, turn) = (Pace::default(), Semaphore::new(1));
+        let by = Beside { threads: &self.gate.aside_patiently, pace: &pace, turn: &turn };
+        // Between two judgments nothing is kept of them, and of what they went by.
+        while let Some(until) = Box::pin(self.judge_again(caller, permit, id, by)).await {
+            to_be_judged_again(until, &mut changes).await;
         }
+    }
+
+    /// Gives the time until which the answer holds, if it is still yes; that it has an end is not
+    /// certain.
+    async fn judge_again(
+        &self,
+        caller: &Caller,
+        permit: &Permit,
+        id: &RequestId,
+        by: Beside<'_>,
+    ) -> Option<Option<SystemTime>> {
+        let proven = caller.proven(None)?;
+        let rules = self.gate.rules.snapshot();
+        let claims = self.gate.claims(caller, proven, &rules.policy, by.threads).await;
+        let at = caller.standpoint(SystemTime::now());
+        let judged = self.gate.guard.judge_again(by, &rules, &claims, permit, &at).await;
+        let Err(denial) = judged else {
+            return Some(holds_until(&rules.policy, &claims, at.now));
+        };
+        let decision = self.gate.decision(caller, audit::Protocol::Tcp);
+        let decision = Decision {
+            request_id: Some(id.as_str()),
+            claims: Some(&claims),
+            again: true,
+            ..decision
+        };
+        self.gate.worker.record(&decision.denied(&denial)).await.ok();
+        None
     }
 }
 

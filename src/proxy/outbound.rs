@@ -110,10 +110,11 @@ impl Outbound {
             let phase = phase.clone();
             self.worker.spawn(async move {
                 let place = this.worker.place(slot);
+                // Each takes the room that its protocol needs, and not that of the other.
                 match this.settings.protocol {
-                    Protocol::Http => Rc::clone(&this).http(stream, place, phase).await,
+                    Protocol::Http => Box::pin(this.http(stream, place, phase)).await,
                     Protocol::Tcp => {
-                        this.tcp(stream, address, phase).await;
+                        Box::pin(this.tcp(stream, address, phase)).await;
                         drop(place);
                     }
                 }
@@ -140,13 +141,15 @@ impl Outbound {
     async fn tcp(&self, stream: Stream, address: Option<SocketAddr>, phase: Phase) {
         let started = Instant::now();
         let near = Wire::Plain(stream);
-        let link = match self.upstream.own_link(Purpose::Raw).await {
+        // Mostly idle: what only the beginning needs is not kept for the rest.
+        let link = match Box::pin(self.upstream.own_link(Purpose::Raw)).await {
             Ok(link) => link,
             Err(fault) => {
                 self.worker.decided(fault.code(), started);
                 let address = address.map(|address| address.to_string());
                 let address = address.as_deref();
-                self.record_fault(&fault, Decision { address, ..self.decision(false) }).await;
+                Box::pin(self.record_fault(&fault, Decision { address, ..self.decision(false) }))
+                    .await;
                 // The application must not take this for an answer that happens to be empty.
                 near.reset_on_drop();
                 return;

@@ -5,15 +5,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_rustls::server;
 
 use super::dialled::{Dialled, Refusal};
 use crate::net::Stream;
+use crate::tls::ServerStream;
 
 #[derive(Debug)]
 pub(super) enum Wire {
     Plain(Stream),
-    Accepted(Box<server::TlsStream<Stream>>),
+    Accepted(Box<ServerStream<Stream>>),
     Dialled(Box<Dialled>),
 }
 

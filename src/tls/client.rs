@@ -10,16 +10,16 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
 use spiffe::SpiffeId;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 use super::alpn::Alpn;
 use super::context::{Context, OwnTerms};
 use super::error::HandshakeError;
 use super::peer::Peer;
+use super::stream::ClientStream;
 use super::verifier::Expect;
 use crate::live::Live;
 
@@ -33,7 +33,7 @@ pub struct Connector {
 
 /// A connection whose server is known, and expected.
 pub struct Connected<IO> {
-    pub stream: TlsStream<IO>,
+    pub stream: ClientStream<IO>,
     pub peer: Peer,
     pub alpn: Alpn,
     pub own: OwnTerms,
@@ -57,8 +57,10 @@ impl Connector {
         let context = self.contexts.snapshot();
         let own = context.own_at(now)?;
         let verifier = context.verifier(Expect::OneOf(Arc::clone(&self.expect)), now);
-        let connector = TlsConnector::from(Context::client(own, &verifier, &self.alpn));
-        let stream = match connector.connect(server_name(), io).await {
+        let config = Context::client(own, &verifier, &self.alpn);
+        let session = UnbufferedClientConnection::new(config, server_name());
+        let session = session.map_err(HandshakeError::Protocol)?;
+        let stream = match ClientStream::shake_hands(io, session, Vec::new()).await {
             Ok(stream) => stream,
             Err(error) => return Err(verifier.explain(error)),
         };

@@ -17,6 +17,8 @@ mod verifier;
 mod context;
 mod roots;
 mod certificate;
+mod session;
+mod stream;
 mod server;
 mod client;
 mod named;
@@ -34,6 +36,8 @@ pub use peer::Peer;
 pub use public_key::public_keys_of_pem;
 pub use roots::{Roots, RootsError, RootsFrom, roots};
 pub use server::{Accepted, Acceptor, Callers, Presented};
+pub use session::Session;
+pub use stream::{ClientStream, ServerStream, TlsStream};
 
 use rustls::pki_types::CertificateDer;
 

@@ -5,19 +5,18 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{UnbufferedClientConnection, WebPkiServerVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 use super::Settings;
 use super::alpn::Alpn;
 use super::error::HandshakeError;
 use super::roots::Roots;
 use super::rules::Rules;
+use super::stream::ClientStream;
 use super::x509::{self, Validity};
 use crate::live::Live;
 
@@ -37,7 +36,7 @@ pub struct NamedConnector {
 /// A connection whose server has proven its name.
 #[derive(Debug)]
 pub struct Named<IO> {
-    pub stream: TlsStream<IO>,
+    pub stream: ClientStream<IO>,
     pub alpn: Alpn,
     pub not_before: SystemTime,
     /// Of the server's certificate.
@@ -75,8 +74,9 @@ impl NamedConnector {
         // Many servers have one address, and this one's name is no secret of ours.
         config.enable_sni = true;
         config.alpn_protocols.clone_from(&self.alpn);
-        let connector = TlsConnector::from(Arc::new(config));
-        let stream = match connector.connect(self.name.0.clone(), io).await {
+        let session = UnbufferedClientConnection::new(Arc::new(config), self.name.0.clone());
+        let session = session.map_err(HandshakeError::Protocol)?;
+        let stream = match ClientStream::shake_hands(io, session, Vec::new()).await {
             Ok(stream) => stream,
             Err(error) => return Err(verifier.explain(error)),
         };

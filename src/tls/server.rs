@@ -5,19 +5,21 @@
 //! itself connected a moment earlier: see [`super::Connector`].
 
 use std::fmt;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rustls::server::{ResolvesServerCert, WebPkiClientVerifier};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::server::TlsStream;
-use tokio_rustls::{LazyConfigAcceptor, StartHandshake, TlsAcceptor};
+use rustls::ServerConfig;
+use rustls::server::{self, ResolvesServerCert, UnbufferedServerConnection, WebPkiClientVerifier};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::alpn::Alpn;
 use super::certificate::Certificate;
 use super::context::{Context, Own, OwnTerms};
 use super::error::HandshakeError;
 use super::peer::Peer;
+use super::session::broken;
+use super::stream::ServerStream;
 use super::verifier::Expect;
 use crate::live::Live;
 
@@ -45,7 +47,7 @@ pub enum Callers {
 
 /// A completed handshake.
 pub struct Accepted<IO> {
-    pub stream: TlsStream<IO>,
+    pub stream: ServerStream<IO>,
     /// `None` for a caller who showed no certificate.
     pub peer: Option<Peer>,
     pub alpn: Alpn,
@@ -71,7 +73,11 @@ impl Acceptor {
     }
 
     /// Takes as long as the client does: the time limit is the caller's.
-    pub async fn accept<IO>(&self, io: IO, now: SystemTime) -> Result<Accepted<IO>, HandshakeError>
+    pub async fn accept<IO>(
+        &self,
+        mut io: IO,
+        now: SystemTime,
+    ) -> Result<Accepted<IO>, HandshakeError>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
@@ -80,11 +86,11 @@ impl Acceptor {
             Callers::Verified => self.accept_verified(io, &context, now).await,
             Callers::Any(files) => {
                 let shown = Showable::at(now, &context, files.as_ref())?;
-                let hello = hello(io).await?;
-                let (shown, own) = shown.to_any(hello.client_hello().server_name())?;
+                let hello = hello(&mut io).await.map_err(HandshakeError::from_io)?;
+                let (shown, own) = shown.to_any(hello.name.as_deref())?;
                 let verifier = context.verifier(Expect::AnyIfShown, now);
                 let config = context.server(Arc::clone(&verifier) as _, shown, &self.alpn)?;
-                let stream = match hello.into_stream(config).await {
+                let stream = match shake_hands(io, config, hello.bytes).await {
                     Ok(stream) => stream,
                     Err(error) => return Err(verifier.explain(error)),
                 };
@@ -99,7 +105,7 @@ impl Acceptor {
                 let (shown, own) = Showable::at(now, &context, files.as_ref())?.to_unverified()?;
                 let nobody = WebPkiClientVerifier::no_client_auth();
                 let config = context.server(nobody, shown, &self.alpn)?;
-                let stream = TlsAcceptor::from(config).accept(io).await;
+                let stream = shake_hands(io, config, Vec::new()).await;
                 Ok(Accepted::new(stream.map_err(HandshakeError::from_io)?, None, own))
             }
         }
@@ -117,7 +123,7 @@ impl Acceptor {
         let own = context.own_at(now)?;
         let verifier = context.verifier(Expect::Any, now);
         let config = context.server(Arc::clone(&verifier) as _, own.shown(), &self.alpn)?;
-        let stream = match TlsAcceptor::from(config).accept(io).await {
+        let stream = match shake_hands(io, config, Vec::new()).await {
             Ok(stream) => stream,
             Err(error) => return Err(verifier.explain(error)),
         };
@@ -174,18 +180,63 @@ fn from_files(files: &Certificate) -> Shown {
     (files.shown(), Presented::Files { not_before, not_after })
 }
 
+/// What a client says first.
+struct Hello {
+    /// Whom it asks for.
+    name: Option<String>,
+    /// All that has been read.
+    bytes: Vec<u8>,
+}
+
 /// Reads as far as the name that the client asks for. All that follows is by one certificate, even
 /// if the client asks for another name in a second hello.
-async fn hello<IO>(io: IO) -> Result<StartHandshake<IO>, HandshakeError>
+async fn hello<IO>(io: &mut IO) -> io::Result<Hello>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), io).await;
-    hello.map_err(HandshakeError::from_io)
+    let mut acceptor = server::Acceptor::default();
+    let mut bytes = Vec::new();
+    loop {
+        let mut at = bytes.len();
+        if io.read_buf(&mut bytes).await? == 0 {
+            return Err(io::Error::new(ErrorKind::UnexpectedEof, "tls handshake eof"));
+        }
+        // The library takes as much as it likes, and bounds what a hello may be.
+        while let Some(mut come) = bytes.get(at..).filter(|come| !come.is_empty()) {
+            at += acceptor.read_tls(&mut come)?;
+            match acceptor.accept() {
+                Ok(Some(accepted)) => {
+                    let name = accepted.client_hello().server_name().map(str::to_owned);
+                    return Ok(Hello { name, bytes });
+                }
+                Ok(None) => {}
+                Err((error, mut alert)) => {
+                    let mut words = Vec::new();
+                    alert.write_all(&mut words)?;
+                    // Whether the client hears it or not, it is turned away.
+                    io.write_all(&words).await.ok();
+                    return Err(broken(error));
+                }
+            }
+        }
+    }
+}
+
+/// `come` is what has been read before.
+async fn shake_hands<IO>(
+    io: IO,
+    config: Arc<ServerConfig>,
+    come: Vec<u8>,
+) -> io::Result<ServerStream<IO>>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let session = UnbufferedServerConnection::new(config).map_err(broken)?;
+    ServerStream::shake_hands(io, session, come).await
 }
 
 impl<IO> Accepted<IO> {
-    fn new(stream: TlsStream<IO>, peer: Option<Peer>, own: Presented) -> Self {
+    fn new(stream: ServerStream<IO>, peer: Option<Peer>, own: Presented) -> Self {
         let alpn = Alpn::negotiated(stream.get_ref().1.alpn_protocol());
         Self { stream, peer, alpn, own }
     }

@@ -48,9 +48,8 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("schemars::", &["config", "cli"]),
     ("serde_saphyr::", &["api", "config", "policy"]),
     ("std::env::var(", &["config", "cli"]),
-    // The data path names the streams that `tls` hands it; the demo plays a stranger.
     ("tar::", &["opa"]),
-    ("tokio_rustls::", &["tls", "proxy", "cli"]),
+    ("tokio_rustls::", &["cli"]), // the demo plays a stranger
     ("tonic::", &["workload_api", "dev", "identity", "cli"]),
     ("tonic_prost::", &["workload_api", "cli"]),
     ("tracing_subscriber::", &["telemetry"]),

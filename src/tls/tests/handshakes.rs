@@ -52,7 +52,18 @@ async fn the_hybrid_key_exchange_and_the_quicker_cipher_are_used() {
     assert_eq!(group.name(), NamedGroup::X25519MLKEM768);
     let suite = session.negotiated_cipher_suite().unwrap().suite();
     assert_eq!(suite, rustls::CipherSuite::TLS13_AES_128_GCM_SHA256);
-    assert_eq!(session.server_name(), None);
+}
+
+#[tokio::test]
+async fn nothing_on_the_wire_names_the_destination() {
+    let world = World::new();
+    let (_, connector) = pair(&world.ours(), &[]);
+    let (near, far) = pipe();
+    let server = TlsAcceptor::from(Arc::new(rude_server(&world.root.issue(&Draft::leaf(US)))));
+    let (connected, accepted) =
+        soon(async { tokio::join!(connector.connect(near, now()), server.accept(far)) }).await;
+    connected.unwrap();
+    assert_eq!(accepted.unwrap().get_ref().1.server_name(), None);
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ mod named;
 mod roots;
 mod certificate;
 mod callers;
+mod streams;
 
 use testkit::Issued;
 use world::World;
