@@ -81,6 +81,11 @@ pub fn start_with(config: Config, examiner: &Examiner) -> anyhow::Result<Running
     let handle = control.handle()?;
     let entered = handle.enter();
 
+    // First of all: its answer comes while the policy is examined.
+    let identity = match config.identity.clone() {
+        Some(settings) => identity::start(settings).context("identity")?,
+        None => identity::Identity::absent(),
+    };
     let policies = Policies::start(&config, examiner)?;
     let keep = config.admin.as_ref().and_then(|admin| admin.keep.clone());
     let revoker = Revoker::open(policies.desk.clone(), keep).context("revocations of earlier")?;
@@ -88,10 +93,6 @@ pub fn start_with(config: Config, examiner: &Examiner) -> anyhow::Result<Running
     let (addresses, sockets) = sockets::bind(&config)?;
     let audit = Sink::open(settings::audit(&config.audit)).context("cannot open the audit log")?;
 
-    let identity = match config.identity.clone() {
-        Some(settings) => identity::start(settings).context("identity")?,
-        None => identity::Identity::absent(),
-    };
     let contexts = tls::contexts(&identity, settings::tls(&config));
     let outside = Outside::start(&config, &identity, &contexts)?;
     let (inbound, outbound) = settings::listeners(&config, &outside)?;

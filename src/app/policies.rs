@@ -86,7 +86,8 @@ fn first(from: &PolicyFrom, examiner: &Examiner) -> anyhow::Result<Option<Policy
         }) => opa::read(path).context("the bundle is not usable")?,
         PolicyFrom::Bundle(_) => return Ok(None),
     };
-    let examined = examiner.look(Arc::new(source)).context("the policy is not usable")?;
+    // There is no traffic yet that should come first.
+    let examined = examiner.clone().at_start().look(Arc::new(source)).context("the policy is not usable")?;
     tell(&examined);
     Ok(Some(examined.policy))
 }

@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use anyhow::Context as _;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::Semaphore;
-use tokio::task::LocalSet;
 
 use super::shutdown::Shutdown;
 use crate::authz::{Grants, Guard};
@@ -68,12 +67,11 @@ impl Workers {
                 .iter_mut()
                 .map(|sockets| sockets.next().context("a worker lacks a socket"))
                 .collect::<anyhow::Result<Vec<_>>>()?;
-            let runtime = Builder::new_current_thread().enable_all().build()?;
             let (shared, slots, audit) = (shared.clone(), slots.clone(), audit.handle());
             let thread = thread::Builder::new()
                 .name(format!("worker-{number}"))
                 .spawn(move || {
-                    if let Err(error) = serve(&runtime, &shared, mine, &slots, audit) {
+                    if let Err(error) = serve(&shared, mine, &slots, audit) {
                         tracing::error!(%error, "a worker could not start");
                         shared.shutdown.cut();
                     }
@@ -95,14 +93,14 @@ impl Workers {
 
 /// One worker, until the end.
 fn serve(
-    runtime: &Runtime,
     shared: &Shared,
     sockets: Vec<Socket>,
     slots: &[Arc<Semaphore>],
     audit: Handle,
 ) -> io::Result<()> {
-    let local = LocalSet::new();
-    local.block_on(runtime, async {
+    // Its tasks never leave the thread, so there is one queue for all, without a set of its own.
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    runtime.block_on(async {
         let shutdown = &shared.shutdown;
         let metrics = shared.metrics.worker();
         let audit = Rc::new(audit);

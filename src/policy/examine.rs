@@ -28,13 +28,14 @@ use super::stack::on_big_stack;
 /// Even if the program has been replaced on disk since it was started.
 const THIS_PROGRAM: &str = "/proc/self/exe";
 const ARGUMENTS: [&str; 2] = ["policy", "examine"];
+const AT_START: &str = "--at-start";
 /// The allocator would take a gigabyte of addresses at once, which is the whole limit.
 const ALLOCATOR_RESERVE: (&str, &str) = ("MIMALLOC_ARENA_RESERVE", "32768");
 const PATIENCE: Duration = Duration::from_secs(10);
 const VERDICT_BYTES_MAX: u64 = 1024 * 1024;
 const COMPLAINT_BYTES_MAX: u64 = 64 * 1024;
 /// For a process that has said all and is about to end.
-const GLANCE: Duration = Duration::from_millis(2);
+const GLANCE: Duration = Duration::from_micros(200);
 
 /// How candidates are looked at: by default in this process, where a hostile one may do harm.
 #[derive(Debug, Clone, Default)]
@@ -46,6 +47,7 @@ pub struct Examiner {
 struct Apart {
     program: Arc<Path>,
     patience: Duration,
+    at_start: bool,
 }
 
 /// A policy that may go live.
@@ -69,13 +71,21 @@ impl Examiner {
 
     /// In a process of its own, by the program `sidegate` at a path.
     pub fn by(program: PathBuf) -> Self {
-        Self { apart: Some(Apart { program: program.into(), patience: PATIENCE }) }
+        Self { apart: Some(Apart { program: program.into(), patience: PATIENCE, at_start: false }) }
     }
 
     /// How long another process may take; without one it has no effect.
     pub fn patience(mut self, patience: Duration) -> Self {
         if let Some(apart) = &mut self.apart {
             apart.patience = patience;
+        }
+        self
+    }
+
+    /// While there is no traffic yet: the other process need not stand back for it.
+    pub fn at_start(mut self) -> Self {
+        if let Some(apart) = &mut self.apart {
+            apart.at_start = true;
         }
         self
     }
@@ -133,6 +143,7 @@ impl Apart {
         let deadline = Instant::now() + self.patience;
         let mut child = Command::new(&*self.program)
             .args(ARGUMENTS)
+            .args(self.at_start.then_some(AT_START))
             .env_clear()
             .env(ALLOCATOR_RESERVE.0, ALLOCATOR_RESERVE.1)
             .current_dir("/")

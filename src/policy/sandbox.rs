@@ -35,9 +35,10 @@ pub(super) struct Verdict {
 }
 
 /// Gives this process up to the examination of one candidate, which `input` brings. The verdict is
-/// for the [`Examiner`](super::Examiner) that started it.
-pub fn examine_as_child(input: impl Read) -> String {
-    let verdict = match confine() {
+/// for the [`Examiner`](super::Examiner) that started it. It stands back for traffic unless it is the
+/// first, which all that is to come waits for.
+pub fn examine_as_child(input: impl Read, at_start: bool) -> String {
+    let verdict = match confine(at_start) {
         Ok(()) => examine(input),
         Err(error) => {
             Verdict { trouble: Some(format!("no limits: {error}")), ..Verdict::default() }
@@ -86,10 +87,12 @@ impl Verdict {
 }
 
 /// No way back for this process.
-fn confine() -> io::Result<()> {
+fn confine(at_start: bool) -> io::Result<()> {
     // Where memory runs out for the whole container, this one goes first. Not everywhere allowed.
     fs::write("/proc/self/oom_score_adj", "1000").ok();
-    nice(NICENESS).ok();
+    if !at_start {
+        nice(NICENESS).ok();
+    }
     limit(Resource::Core, 0, 0)?;
     limit(Resource::As, MEMORY_MAX, MEMORY_MAX)?;
     limit(Resource::Cpu, CPU_SECONDS_MAX, CPU_SECONDS_MAX + 1)?;

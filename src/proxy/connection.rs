@@ -18,8 +18,9 @@ use super::executor::LocalExecutor;
 use super::guarded::Guarded;
 use super::headers::REQUEST_ID;
 use super::lifetime::{Lifetime, Retired};
+use super::rarely::Rarely;
 use super::response_body::ResponseBody;
-use super::{Limits, Phase};
+use super::{HYPERS_HEADERS, Limits, Phase};
 use crate::telemetry::RequestId;
 use crate::tls::Alpn;
 
@@ -55,10 +56,14 @@ pub(super) async fn serve<S>(
     let builder = builder(alpn, limits);
     let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(io), service));
 
-    let retired = tokio::select! {
-        biased;
-        outcome = connection.as_mut() => return log_end(outcome),
-        retired = retirement(&mut ends, limits.idle, activity) => retired,
+    let retired = {
+        let retirement = pin!(retirement(&mut ends, limits.idle, activity));
+        let mut retirement = Rarely::new(retirement);
+        tokio::select! {
+            biased;
+            outcome = connection.as_mut() => return log_end(outcome),
+            retired = &mut retirement => retired,
+        }
     };
     activity.retire();
     let mut cut = pin!(cut(&mut ends, retired));
@@ -137,8 +142,10 @@ fn builder(alpn: Alpn, limits: &Limits) -> Builder<LocalExecutor> {
         .timer(TokioTimer::new())
         .header_read_timeout(None)
         .half_close(true)
-        .max_headers(limits.header_count)
         .max_buf_size(limits.header_bytes.max(8 * 1024));
+    if limits.header_count != HYPERS_HEADERS {
+        builder.http1().max_headers(limits.header_count);
+    }
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -1,9 +1,11 @@
 //! How a raw stream ends: in order when both sides said so, by a reset in every other case, so
 //! that nobody takes a torn stream for a finished one.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use super::lifetime::Lifetime;
+use super::rarely::Rarely;
 use super::wire::Wire;
 use super::worker::Worker;
 use crate::net::{SpliceEnd, splice};
@@ -32,9 +34,12 @@ pub(super) async fn ended(lifetime: impl Into<Option<Lifetime>>) {
 
 /// Drives a connection until it ends by itself, or its lifetime does.
 pub(super) async fn until_cut(connection: impl Future, lifetime: Option<Lifetime>) {
+    let ended = pin!(ended(lifetime));
+    let mut ended = Rarely::new(ended);
     tokio::select! {
+        biased;
         _ = connection => {}
-        () = ended(lifetime) => {}
+        () = &mut ended => {}
     }
 }
 

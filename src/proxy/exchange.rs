@@ -154,7 +154,7 @@ impl Session {
         let target = match self.read(request, written) {
             Ok(target) => target,
             Err(fault) => {
-                self.record_malformed(request, &fault, request_id).await;
+                Box::pin(self.record_malformed(request, &fault, request_id)).await;
                 return Err(Refused::Faulted(fault));
             }
         };
@@ -164,17 +164,19 @@ impl Session {
             path: Some(target.path()),
             ..self.gate.decision(&self.caller, spoken(upgrade.as_ref(), grpc))
         };
-        let token = match self.caller.proof.token(shown, SystemTime::now()).await {
+        let now = SystemTime::now();
+        let token = match self.caller.proof.token(shown, now).await {
             Ok(token) => {
                 self.activity.prove();
                 token
             }
-            Err(unproven) => return Err(self.turned_away(decision, unproven).await),
+            Err(unproven) => return Err(Box::pin(self.turned_away(decision, unproven)).await),
         };
         let Some(proven) = self.caller.proven(token.as_ref()) else {
             return Err(self.turned_away(decision, Ok(Unproven::Missing)).await);
         };
-        let facts = self.facts(request, &target, grpc);
+        let now = token.as_ref().map_or(now, |_| SystemTime::now());
+        let facts = self.facts(request, &target, grpc, now);
         let Judged { rights, verdict, opinion, since } = self.verdict(&facts, proven).await;
         let Opinion { differs, later } = opinion;
         let shadow = differs.as_ref();
@@ -218,6 +220,7 @@ impl Session {
         request: &'a Request<Incoming>,
         target: &'a Target<'a>,
         grpc: bool,
+        now: SystemTime,
     ) -> HttpFacts<'a> {
         HttpFacts {
             method: request.method(),
@@ -228,7 +231,7 @@ impl Session {
             address: self.caller.address.map(|address| address.ip()),
             local: &self.caller.local,
             serial: self.caller.serial(),
-            now: SystemTime::now(),
+            now,
         }
     }
 
@@ -237,7 +240,7 @@ impl Session {
         let since = Since { began: Instant::now(), revision: self.gate.rules.revision() };
         let judged = match self.verdict_at_once(facts, proven, since) {
             Some(found) => found,
-            None => self.verdict_aside(facts, proven, since).await,
+            None => Box::pin(self.verdict_aside(facts, proven, since)).await,
         };
         self.gate.worker.judged(since.began);
         judged
@@ -254,9 +257,8 @@ impl Session {
         if rules.policy.asks_requests() && self.pace.is_slow() {
             return None;
         }
-        let rights = self.rights_at_once(&rules.policy, proven)?;
-        // Rights that were given just now do not hold before.
-        let facts = &HttpFacts { now: SystemTime::now(), ..*facts };
+        let (rights, now) = self.rights_at_once(&rules.policy, proven, facts.now)?;
+        let facts = &HttpFacts { now, ..*facts };
         let (guard, routes) = (&self.gate.guard, &self.gate.settings.routes);
         let verdict = guard.judge_http_at_once(&rules, &rights.claims, routes, facts);
         let Some(verdict) = verdict else {

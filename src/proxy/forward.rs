@@ -75,7 +75,7 @@ pub(super) async fn forward(
         let near = hyper::upgrade::on(&mut request);
         let cord = journey.cord;
         let request = request.map(|body| RequestBody::new(body, limits.idle, cord.clone()));
-        let asked = upgrade::ask(upstream, request, protocol);
+        let asked = Box::pin(upgrade::ask(upstream, request, protocol));
         let answer = patience.wait(asked, cord.as_deref()).await?;
         return Ok(switched(near, answer, protocol, limits, cord));
     }
@@ -86,7 +86,7 @@ pub(super) async fn forward(
     }
     let cord = journey.cord.or_else(|| has_body.then(Cord::new));
     let request = request.map(|body| RequestBody::new(body, limits.idle, cord.clone()));
-    let sent = upstream.send(version, request);
+    let sent = pin!(upstream.send(version, request));
     let (mut response, lease) = patience.wait(sent, cord.as_deref()).await?;
     headers::strip_response(response.headers_mut());
     Ok(Forwarded::Answered(
@@ -117,13 +117,12 @@ impl Patience {
     /// what ends it, so that a long upload is not taken for a slow answer.
     async fn wait<T>(
         self,
-        answer: impl Future<Output = Result<T, Fault>>,
+        mut answer: impl Future<Output = Result<T, Fault>> + Unpin,
         cord: Option<&Cord>,
     ) -> Result<T, Fault> {
-        let mut answer = pin!(answer);
         let mut left = self.limit;
         loop {
-            if let Ok(answer) = timeout(left, answer.as_mut()).await {
+            if let Ok(answer) = timeout(left, &mut answer).await {
                 return answer;
             }
             left = match cord.filter(|_| !self.strict).map(Cord::waited) {

@@ -59,9 +59,7 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) -> Result<(), Connection
             te.split(',').any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
         })
     });
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
-    }
+    remove_hop_by_hop(headers);
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
@@ -75,8 +73,15 @@ pub(super) fn strip_response(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
+    remove_hop_by_hop(headers);
+}
+
+/// Most heads have none of them, which one look at the names there are tells.
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
+        for name in &HOP_BY_HOP {
+            headers.remove(name);
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! changes at run time is read through [`crate::live::Live`].
 
 mod phase;
+mod rarely;
 mod headers;
 mod bearer;
 mod fault;
@@ -118,13 +119,16 @@ pub struct Limits {
     pub connection_age: Duration,
 }
 
+/// Head lines that hyper takes by itself, and has room for without asking for memory each time.
+const HYPERS_HEADERS: usize = 100;
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 10_000,
             streams: 100,
             header_bytes: 64 * 1024,
-            header_count: 100,
+            header_count: HYPERS_HEADERS,
             header_read: Duration::from_secs(10),
             handshake: Duration::from_secs(10),
             connect: Duration::from_secs(5),

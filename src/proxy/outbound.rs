@@ -270,7 +270,7 @@ impl Application {
                     path: Some(uri.path()),
                     ..outbound.decision(grpc)
                 };
-                outbound.record_fault(&fault, decision).await;
+                Box::pin(outbound.record_fault(&fault, decision)).await;
                 respond::fault(&fault, grpc, request_id.as_str())
             }
         };

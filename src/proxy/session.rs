@@ -81,18 +81,20 @@ impl Session {
         }
     }
 
-    /// The caller's rights under a policy: asked once, kept until something changes. `None`: it is too
-    /// slow to be asked at once.
+    /// The caller's rights under a policy, asked once, kept until something changes; and the time that
+    /// they are good for: rights that are given just now do not hold before. `None`: it is too slow to
+    /// be asked at once.
     pub(super) fn rights_at_once(
         &self,
         policy: &Arc<Policy>,
         proven: Proven<'_>,
-    ) -> Option<Rc<Rights>> {
-        if let Some(rights) = self.kept_rights(policy, proven) {
-            return Some(rights);
+        now: SystemTime,
+    ) -> Option<(Rc<Rights>, SystemTime)> {
+        if let Some(rights) = self.kept_rights(policy, proven, now) {
+            return Some((rights, now));
         }
         let claims = self.gate.claims_at_once(&self.caller, proven, policy)?;
-        Some(self.keep_rights(policy, claims))
+        Some((self.keep_rights(policy, claims), SystemTime::now()))
     }
 
     /// The same, waiting for as long as it takes.
@@ -102,7 +104,7 @@ impl Session {
         proven: Proven<'_>,
         aside: &Aside,
     ) -> Rc<Rights> {
-        if let Some(rights) = self.kept_rights(policy, proven) {
+        if let Some(rights) = self.kept_rights(policy, proven, SystemTime::now()) {
             return rights;
         }
         let claims = self.gate.claims(&self.caller, proven, policy, aside).await;
@@ -116,9 +118,14 @@ impl Session {
         holds_until(rights.policy(), &rights.claims, now)
     }
 
-    fn kept_rights(&self, policy: &Arc<Policy>, proven: Proven<'_>) -> Option<Rc<Rights>> {
+    fn kept_rights(
+        &self,
+        policy: &Arc<Policy>,
+        proven: Proven<'_>,
+        now: SystemTime,
+    ) -> Option<Rc<Rights>> {
         let kept = self.rights.borrow();
-        let holds = |it: &&Rc<Rights>| it.hold(policy, proven.token(), SystemTime::now());
+        let holds = |it: &&Rc<Rights>| it.hold(policy, proven.token(), now);
         let rights = kept.as_ref().filter(holds)?;
         self.gate.worker.granted(false);
         Some(Rc::clone(rights))
@@ -190,7 +197,7 @@ impl Session {
             let Some(proven) = self.caller.proven(token).filter(|_| newest != revision) else {
                 return Ok(());
             };
-            self.look_again(permit, proven, asked).await?;
+            Box::pin(self.look_again(permit, proven, asked)).await?;
             revision = newest;
         }
     }

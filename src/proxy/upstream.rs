@@ -15,7 +15,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::Limits;
 use super::dial::{Dial, Dialler, Link, Purpose};
 use super::dialled::Refusal;
 use super::ending::until_cut;
@@ -26,6 +25,7 @@ use super::lifetime::Lifetime;
 use super::replay::{replayable, was_closed};
 use super::request_body::RequestBody;
 use super::worker::Worker;
+use super::{HYPERS_HEADERS, Limits};
 
 /// Requests on one HTTP/2 connection before another is made.
 const MOST_STREAMS: usize = 100;
@@ -125,7 +125,8 @@ impl Upstream {
                 _ => return Err(Fault::BrokenOff(error)),
             }
         }
-        let (mut sender, terms, refusal) = self.connect_http1().await?;
+        // Apart, as are other steps that few requests take: what they need is no part of each one.
+        let (mut sender, terms, refusal) = Box::pin(self.connect_http1()).await?;
         self.dialler.prepare(&mut request, terms.by_token())?;
         let response =
             sender.send_request(request).await.map_err(|error| refusal.explain(error))?;
@@ -198,9 +199,11 @@ impl Upstream {
     /// A builder with the limits that hold for answers, too.
     pub(super) fn http1_builder(&self) -> http1::Builder {
         let mut builder = http1::Builder::new();
-        builder
-            .max_headers(self.dialler.limits.header_count)
-            .max_header_size(self.dialler.limits.header_bytes);
+        let limits = &self.dialler.limits;
+        builder.max_header_size(limits.header_bytes);
+        if limits.header_count != HYPERS_HEADERS {
+            builder.max_headers(limits.header_count);
+        }
         builder
     }
 
@@ -229,7 +232,7 @@ impl Upstream {
         {
             return Err(fault.shared());
         }
-        self.connect_http2().await.inspect_err(|fault| {
+        Box::pin(self.connect_http2()).await.inspect_err(|fault| {
             *self.failure.borrow_mut() = Some((Instant::now(), fault.shared()));
         })
     }

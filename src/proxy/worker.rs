@@ -213,9 +213,10 @@ impl Worker {
         };
         let record = decision.record(request_id, SystemTime::now());
         let taken = match self.audit.write(&record) {
-            Err(WriteError::Full) => timeout(AUDIT_PATIENCE, self.audit.write_when_ready(&record))
-                .await
-                .unwrap_or(Err(WriteError::Full)),
+            Err(WriteError::Full) => {
+                let written = Box::pin(self.audit.write_when_ready(&record));
+                timeout(AUDIT_PATIENCE, written).await.unwrap_or(Err(WriteError::Full))
+            }
             taken => taken,
         };
         taken.map_err(|error| {

@@ -39,7 +39,11 @@ pub(super) enum Command {
     Replay(replay::Arguments),
     /// Looks at a candidate for a sidecar, from standard input. Not for people.
     #[command(hide = true)]
-    Examine,
+    Examine {
+        /// Do not stand back for traffic: there is none yet.
+        #[arg(long)]
+        at_start: bool,
+    },
 }
 
 pub(super) fn run(command: &Command) -> anyhow::Result<ExitCode> {
@@ -50,7 +54,7 @@ pub(super) fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Explain(arguments) => explain::run(arguments),
         Command::Diff(arguments) => diff::run(arguments),
         Command::Replay(arguments) => replay::run(arguments),
-        Command::Examine => examine::run(),
+        Command::Examine { at_start } => examine::run(*at_start),
     }
 }
 

@@ -161,7 +161,7 @@ fn texts<S: Serializer>(values: &[Arc<str>], serializer: S) -> Result<S::Ok, S::
 }
 
 fn timestamp<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&Rfc3339(*time))
+    serializer.serialize_str(Rfc3339(*time).text().as_str())
 }
 
 /// A value too long for the log: its beginning, and a sign that there was more.
