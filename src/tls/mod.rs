@@ -12,6 +12,8 @@ mod rules;
 mod x509;
 mod leaf;
 mod peer;
+mod chain;
+mod memory;
 mod trust;
 mod verifier;
 mod context;

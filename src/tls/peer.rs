@@ -17,8 +17,8 @@ pub struct Peer(Arc<Leaf>);
 
 impl Peer {
     /// For a handshake that is complete: both the chain and the possession of the key are checked.
-    pub(super) fn proven(leaf: &Leaf) -> Self {
-        Self(Arc::new(leaf.clone()))
+    pub(super) fn proven(leaf: &Arc<Leaf>) -> Self {
+        Self(Arc::clone(leaf))
     }
 
     pub fn id(&self) -> &SpiffeId {

@@ -11,20 +11,22 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, Der, TrustAnchor, UnixTime};
 use spiffe::TrustDomain;
-use webpki::{Cert, EndEntityCert, KeyUsage, VerifiedPath};
+use webpki::{Cert, EndEntityCert, VerifiedPath};
 
+use super::chain::Chain;
 use super::error::SvidError;
 use super::leaf::Leaf;
+use super::memory::Memory;
 use super::x509::{self, Validity};
 use crate::identity::TrustBundles;
 
-/// Leaf and intermediates together.
-const CHAIN_MAX: usize = 16;
-const CHAIN_BYTES_MAX: usize = 64 * 1024;
-
 /// The authorities in force, by trust domain.
 #[derive(Debug, Default)]
-pub(super) struct Trust(BTreeMap<TrustDomain, Vec<Authority>>);
+pub(super) struct Trust {
+    authorities: BTreeMap<TrustDomain, Vec<Authority>>,
+    /// Of chains that these authorities have been found to vouch for.
+    memory: Memory,
+}
 
 /// A certificate of a bundle that may vouch for leaves.
 #[derive(Debug)]
@@ -41,26 +43,6 @@ pub(super) struct LeftOut {
     pub trust_domain: TrustDomain,
     pub sha256: [u8; 32],
     pub why: SvidError,
-}
-
-/// What the peer sent, and how it is used.
-pub(super) struct Chain<'a> {
-    pub leaf: &'a CertificateDer<'a>,
-    pub intermediates: &'a [CertificateDer<'a>],
-    pub usage: KeyUsage,
-}
-
-impl Chain<'_> {
-    pub(super) fn within_limits(&self) -> Result<(), SvidError> {
-        if self.intermediates.len() >= CHAIN_MAX {
-            return Err(SvidError::ChainTooLong);
-        }
-        let bytes = self.leaf.len() + self.intermediates.iter().map(|it| it.len()).sum::<usize>();
-        if bytes > CHAIN_BYTES_MAX {
-            return Err(SvidError::ChainTooLarge);
-        }
-        Ok(())
-    }
 }
 
 impl Trust {
@@ -83,23 +65,27 @@ impl Trust {
             }
             trust.insert(trust_domain.clone(), authorities);
         }
-        (Self(trust), left_out)
+        (Self { authorities: trust, memory: Memory::default() }, left_out)
     }
 
     pub(super) fn has(&self, trust_domain: &TrustDomain) -> bool {
-        self.0.get(trust_domain).is_some_and(|authorities| !authorities.is_empty())
+        self.authorities.get(trust_domain).is_some_and(|authorities| !authorities.is_empty())
     }
 
-    /// Does the leaf's own trust domain vouch for it now?
+    pub(super) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Does the leaf's own trust domain vouch for it now? And for how long, if nothing changes?
     pub(super) fn verify(
         &self,
         leaf: &Leaf,
         chain: &Chain<'_>,
         now: SystemTime,
         algorithms: &WebPkiSupportedAlgorithms,
-    ) -> Result<(), SvidError> {
+    ) -> Result<Validity, SvidError> {
         let trust_domain = leaf.id.trust_domain();
-        let bundle = self.0.get(trust_domain).ok_or(SvidError::UnknownTrustDomain)?;
+        let bundle = self.authorities.get(trust_domain).ok_or(SvidError::UnknownTrustDomain)?;
         if now < leaf.validity.not_before {
             return Err(SvidError::NotYetValid);
         }
@@ -121,22 +107,19 @@ impl Trust {
                 webpki::Error::UnknownIssuer
             })
         };
-        EndEntityCert::try_from(chain.leaf)
-            .and_then(|certificate| {
-                let since = now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-                certificate
-                    .verify_for_usage(
-                        algorithms.all,
-                        &anchors,
-                        chain.intermediates,
-                        UnixTime::since_unix_epoch(since),
-                        chain.usage,
-                        None,
-                        Some(&judge),
-                    )
-                    .map(|_| ())
-            })
-            .map_err(|error| refused.get().unwrap_or_else(|| reason(&error)))
+        let since = now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let certificate = EndEntityCert::try_from(chain.leaf).map_err(|error| reason(&error))?;
+        let path = certificate.verify_for_usage(
+            algorithms.all,
+            &anchors,
+            chain.intermediates,
+            UnixTime::since_unix_epoch(since),
+            chain.role.usage(),
+            None,
+            Some(&judge),
+        );
+        let path = path.map_err(|error| refused.get().unwrap_or_else(|| reason(&error)))?;
+        holds(&path, leaf, &authorities)
     }
 }
 
@@ -167,6 +150,11 @@ impl Authority {
         })
     }
 
+    fn is(&self, anchor: &TrustAnchor<'_>) -> bool {
+        self.anchor.subject == anchor.subject
+            && self.anchor.subject_public_key_info == anchor.subject_public_key_info
+    }
+
     fn borrowed(&self) -> TrustAnchor<'_> {
         TrustAnchor {
             subject: Der::from_slice(&self.anchor.subject),
@@ -174,6 +162,20 @@ impl Authority {
             name_constraints: self.anchor.name_constraints.as_deref().map(Der::from_slice),
         }
     }
+}
+
+/// When every certificate of a good path is valid.
+fn holds(
+    path: &VerifiedPath<'_>,
+    leaf: &Leaf,
+    authorities: &[&Authority],
+) -> Result<Validity, SvidError> {
+    let mut holds = leaf.validity;
+    for issuer in path.intermediate_certificates() {
+        holds = holds.and(x509::validity(&x509::read(&issuer.der())?)?);
+    }
+    let anchors = authorities.iter().filter(|authority| authority.is(path.anchor()));
+    Ok(anchors.fold(holds, |holds, authority| holds.and(authority.validity)))
 }
 
 /// The rules that the path builder leaves to us, for a path that is otherwise good.
@@ -186,8 +188,7 @@ fn judge(
     let anchor = path.anchor();
     // Anchors are equal by name and key for the builder, so the most generous of them decides.
     let allowed = authorities.iter().any(|authority| {
-        authority.anchor.subject == anchor.subject
-            && authority.anchor.subject_public_key_info == anchor.subject_public_key_info
+        authority.is(anchor)
             && authority
                 .intermediates_max
                 .is_none_or(|max| usize::try_from(max).is_ok_and(|max| intermediates <= max))

@@ -16,12 +16,13 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, PeerIncompatible, SignatureScheme,
 };
 use spiffe::SpiffeId;
-use webpki::KeyUsage;
 
+use super::chain::{Chain, Role};
 use super::error::HandshakeError;
 use super::leaf::{self, Leaf, Rejected};
+use super::memory::Good;
 use super::peer::Peer;
-use super::trust::{Chain, Trust};
+use super::trust::Trust;
 
 /// Who may be on the other end.
 #[derive(Debug, Clone)]
@@ -48,7 +49,15 @@ pub(super) struct Terms {
 #[derive(Debug)]
 pub(super) struct Verifier {
     terms: Terms,
-    verdict: OnceLock<Result<Leaf, Refusal>>,
+    verdict: OnceLock<Result<Verdict, Refusal>>,
+}
+
+/// The verdict when it is yes.
+#[derive(Debug)]
+enum Verdict {
+    /// As it has been found before.
+    Known(Arc<Leaf>),
+    Found(Arc<Good>),
 }
 
 /// The verdict when it is no.
@@ -67,7 +76,12 @@ impl Verifier {
     /// which it does not without the signature of the key in the certificate judged here.
     pub(super) fn peer(&self) -> Result<Peer, HandshakeError> {
         match self.verdict.get() {
-            Some(Ok(leaf)) => Ok(Peer::proven(leaf)),
+            Some(Ok(verdict)) => {
+                if let Verdict::Found(good) = verdict {
+                    self.terms.trust.memory().keep(good);
+                }
+                Ok(Peer::proven(verdict.leaf()))
+            }
             Some(Err(refusal)) => Err(refusal.clone().into()),
             None => Err(HandshakeError::NoCertificate),
         }
@@ -77,9 +91,9 @@ impl Verifier {
     pub(super) fn explain(&self, error: io::Error) -> HandshakeError {
         match self.verdict.get() {
             Some(Err(refusal)) => refusal.clone().into(),
-            Some(Ok(leaf)) => match HandshakeError::from_io(error) {
+            Some(Ok(verdict)) => match HandshakeError::from_io(error) {
                 HandshakeError::Refused { reason, .. } => {
-                    HandshakeError::Refused { reason, claimed: Some(leaf.id.clone()) }
+                    HandshakeError::Refused { reason, claimed: Some(verdict.leaf().id.clone()) }
                 }
                 other => other,
             },
@@ -88,7 +102,7 @@ impl Verifier {
     }
 
     fn judge(&self, chain: &Chain<'_>) -> Result<(), rustls::Error> {
-        let judged = self.leaf(chain);
+        let judged = self.verdict(chain);
         let answer = match &judged {
             Ok(_) => Ok(()),
             Err(refusal) => Err(refusal.alert().into()),
@@ -100,18 +114,28 @@ impl Verifier {
         answer
     }
 
-    fn leaf(&self, chain: &Chain<'_>) -> Result<Leaf, Refusal> {
-        let Terms { trust, expect, now, algorithms, .. } = &self.terms;
-        chain.within_limits().map_err(Rejected::from)?;
-        let leaf = leaf::read(chain.leaf)?;
-        trust
-            .verify(&leaf, chain, *now, algorithms)
-            .map_err(|reason| Rejected { reason, claimed: Some(leaf.id.clone()) })?;
+    fn verdict(&self, chain: &Chain<'_>) -> Result<Verdict, Refusal> {
+        let Terms { trust, expect, now, .. } = &self.terms;
+        let verdict = match trust.memory().recall(chain, *now) {
+            Some(leaf) => Verdict::Known(leaf),
+            None => Verdict::Found(Arc::new(self.look(chain)?)),
+        };
         match expect {
-            Expect::OneOf(ids) if !ids.contains(&leaf.id) => {
-                Err(Refusal::Unexpected { presented: leaf.id })
+            Expect::OneOf(ids) if !ids.contains(&verdict.leaf().id) => {
+                Err(Refusal::Unexpected { presented: verdict.leaf().id.clone() })
             }
-            Expect::OneOf(_) | Expect::Any | Expect::AnyIfShown => Ok(leaf),
+            Expect::OneOf(_) | Expect::Any | Expect::AnyIfShown => Ok(verdict),
+        }
+    }
+
+    /// Holds a chain to every rule and leads it to an authority.
+    fn look(&self, chain: &Chain<'_>) -> Result<Good, Rejected> {
+        let Terms { trust, now, algorithms, .. } = &self.terms;
+        chain.within_limits()?;
+        let leaf = leaf::read(chain.leaf)?;
+        match trust.verify(&leaf, chain, *now, algorithms) {
+            Ok(holds) => Ok(Good::new(chain, Arc::new(leaf), holds)),
+            Err(reason) => Err(Rejected { reason, claimed: Some(leaf.id) }),
         }
     }
 
@@ -155,8 +179,7 @@ impl ClientCertVerifier for Verifier {
         intermediates: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        let usage = KeyUsage::client_auth();
-        self.judge(&Chain { leaf: end_entity, intermediates, usage })?;
+        self.judge(&Chain { leaf: end_entity, intermediates, role: Role::Client })?;
         Ok(ClientCertVerified::assertion())
     }
 
@@ -193,8 +216,7 @@ impl ServerCertVerifier for Verifier {
         _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let usage = KeyUsage::server_auth();
-        self.judge(&Chain { leaf: end_entity, intermediates, usage })?;
+        self.judge(&Chain { leaf: end_entity, intermediates, role: Role::Server })?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -218,6 +240,15 @@ impl ServerCertVerifier for Verifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.terms.algorithms.supported_schemes()
+    }
+}
+
+impl Verdict {
+    fn leaf(&self) -> &Arc<Leaf> {
+        match self {
+            Self::Known(leaf) => leaf,
+            Self::Found(good) => good.leaf(),
+        }
     }
 }
 

@@ -39,6 +39,14 @@ impl Validity {
     pub(super) fn contains(&self, now: SystemTime) -> bool {
         self.not_before <= now && now <= self.not_after
     }
+
+    /// While both are.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            not_before: self.not_before.max(other.not_before),
+            not_after: self.not_after.min(other.not_after),
+        }
+    }
 }
 
 /// A version 3 certificate, all of `der`, with no extension twice. Extensions stay unread, so that

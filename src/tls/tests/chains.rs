@@ -8,7 +8,8 @@ use super::testkit::{
 use super::world::{PARTNER, THEM, World, domain, meet};
 use super::{Row, hold};
 use crate::tls::Settings;
-use crate::tls::trust::{Chain, Trust};
+use crate::tls::chain::{Chain, Role};
+use crate::tls::trust::Trust;
 
 const OWN_ROOT: &str = "spiffe://example.org";
 
@@ -265,10 +266,9 @@ fn an_expired_authority_is_left_out_and_a_future_one_waits() {
 #[test]
 fn a_chain_of_more_than_64_kib_is_refused() {
     let leaf = CertificateDer::from(vec![0; 1024]);
-    let usage = webpki::KeyUsage::client_auth();
     let limits = |size| {
         let intermediates = [CertificateDer::from(vec![0; size])];
-        Chain { leaf: &leaf, intermediates: &intermediates, usage }.within_limits()
+        Chain { leaf: &leaf, intermediates: &intermediates, role: Role::Client }.within_limits()
     };
     assert_eq!(limits(63 * 1024), Ok(()));
     assert_eq!(limits(63 * 1024 + 1).unwrap_err().as_code(), "chain_too_large");

@@ -8,6 +8,7 @@ mod profile;
 mod chains;
 mod handshakes;
 mod rotation;
+mod memory;
 mod hostile;
 mod named;
 mod roots;

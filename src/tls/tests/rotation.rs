@@ -14,18 +14,18 @@ use crate::identity::Material;
 use crate::live::{Live, Publisher};
 use crate::tls::{Context, Presented, Settings, contexts};
 
-struct Following {
+pub struct Following {
     material: Publisher<Material>,
-    contexts: Live<Context>,
+    pub contexts: Live<Context>,
 }
 
 impl Following {
-    fn start(first: Material) -> Self {
+    pub fn start(first: Material) -> Self {
         let (material, identity) = identity(first);
         Self { material, contexts: contexts(&identity, Settings::default()) }
     }
 
-    async fn publish(&self, material: Material) {
+    pub async fn publish(&self, material: Material) {
         let mut changes = self.contexts.changes();
         self.material.publish(material);
         tokio::time::timeout(Duration::from_secs(5), changes.changed()).await.unwrap();
