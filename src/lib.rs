@@ -28,6 +28,7 @@ pub mod secret;
 pub mod workload_api;
 pub mod files;
 pub mod net;
+pub mod http2;
 pub mod telemetry;
 // One outside thing each.
 pub mod identity;

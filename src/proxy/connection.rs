@@ -1,26 +1,29 @@
 //! One HTTP connection that we accepted, from its first byte to its orderly end.
 
 use std::convert::Infallible;
-use std::pin::pin;
+use std::fmt::Display;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper::service::Service;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use tokio::time::sleep;
+use hyper_util::server::conn::auto::{Builder, UpgradeableConnection};
+use tokio::time::{sleep, timeout};
 
 use super::activity::{Activity, Running};
+use super::arrived::Arrived;
 use super::executor::LocalExecutor;
 use super::guarded::Guarded;
 use super::headers::REQUEST_ID;
 use super::lifetime::{Lifetime, Retired};
 use super::rarely::Rarely;
 use super::response_body::ResponseBody;
-use super::{HYPERS_HEADERS, Limits, Phase};
+use super::{HYPERS_HEADERS, Limits, Phase, version};
+use crate::http2::{self, Received};
 use crate::telemetry::RequestId;
 use crate::tls::Alpn;
 
@@ -28,8 +31,6 @@ use crate::tls::Alpn;
 const LAST_CALL: Duration = Duration::from_millis(500);
 const H2_STREAM_WINDOW: u32 = 1 << 18;
 const H2_CONNECTION_WINDOW: u32 = 1 << 20;
-const H2_PING_EVERY: Duration = Duration::from_secs(20);
-const H2_PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What ends a connection besides its peers.
 pub(super) struct Ends {
@@ -42,46 +43,114 @@ pub(super) struct Ends {
 /// Serves requests until the client ends it, it has been idle or alive for too long, one of the
 /// SVIDs comes to its end, or we are told to stop. All of these but the last moment of an SVID and
 /// of the drain limit let running requests finish.
-pub(super) async fn serve<S>(
-    io: Guarded,
+pub(super) async fn serve<A, F>(
+    mut io: Guarded,
     alpn: Alpn,
     limits: &Limits,
     activity: &Rc<Activity>,
     mut ends: Ends,
-    service: S,
+    answer: A,
 ) where
-    S: Service<Request<Incoming>, Response = Response<ResponseBody>, Error = Infallible> + 'static,
-    S::Future: 'static,
+    A: Fn(Request<Arrived>) -> F + Unpin + 'static,
+    F: Future<Output = Response<ResponseBody>> + 'static,
 {
-    let builder = builder(alpn, limits);
-    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(io), service));
-
-    let retired = {
-        let retirement = pin!(retirement(&mut ends, limits.idle, activity));
-        let mut retirement = Rarely::new(retirement);
-        tokio::select! {
-            biased;
-            outcome = connection.as_mut() => return log_end(outcome),
-            retired = &mut retirement => retired,
-        }
+    let Some(alpn) = settled(alpn, &mut io, &mut ends, limits, activity).await else {
+        return;
     };
-    activity.retire();
-    let mut cut = pin!(cut(&mut ends, retired));
-    if alpn != Alpn::Http2 && !activity.is_idle_for(LAST_CALL) {
-        // HTTP/1.1 has no way to say goodbye but in an answer. A client in the middle of its work
-        // gets that answer, rather than a connection that closes as it sends.
-        tokio::select! {
-            biased;
-            outcome = connection.as_mut() => return log_end(outcome),
-            () = cut.as_mut() => return,
-            () = sleep(LAST_CALL) => {}
-        }
+    if alpn == Alpn::Http2 {
+        let answer = move |request: Request<Received>| answer(request.map(Arrived::from));
+        let mut connection = Box::pin(http2::accept(io, over_http2(limits), answer));
+        let connection = Served {
+            connection: connection.as_mut(),
+            retire: http2::Accepted::retire,
+            last_call: None,
+        };
+        return connection.run(limits, activity, ends).await;
     }
-    connection.as_mut().graceful_shutdown();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let answer = answer(request.map(Arrived::from));
+        Box::pin(async move { Ok::<_, Infallible>(answer.await) })
+    });
+    let builder = over_http1(limits);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(io), service);
+    let connection = Served {
+        connection: pin!(connection),
+        retire: UpgradeableConnection::graceful_shutdown,
+        last_call: Some(LAST_CALL),
+    };
+    connection.run(limits, activity, ends).await
+}
+
+/// Which version the client speaks; `None` if it says nothing in time.
+async fn settled(
+    alpn: Alpn,
+    io: &mut Guarded,
+    ends: &mut Ends,
+    limits: &Limits,
+    activity: &Rc<Activity>,
+) -> Option<Alpn> {
+    if alpn != Alpn::None {
+        return Some(alpn);
+    }
+    let mut spoken = pin!(version::spoken(io));
     tokio::select! {
         biased;
-        outcome = connection.as_mut() => log_end(outcome),
-        () = cut => tracing::debug!(?retired, "connection cut with requests running"),
+        spoken = spoken.as_mut() => spoken.ok(),
+        // Somebody who has only just connected is about to say something.
+        _ = retirement(ends, limits.idle, activity) => timeout(LAST_CALL, spoken).await.ok()?.ok(),
+    }
+}
+
+/// A connection as an HTTP library serves it.
+struct Served<'a, C, R> {
+    connection: Pin<&'a mut C>,
+    /// How it is told to take nothing new.
+    retire: R,
+    /// HTTP/1.1 has no way to say goodbye but in an answer. A client in the middle of its work gets
+    /// that answer within this time, rather than a connection that closes as it sends.
+    last_call: Option<Duration>,
+}
+
+impl<C, E, R> Served<'_, C, R>
+where
+    C: Future<Output = Result<(), E>>,
+    E: Display,
+    R: Fn(Pin<&mut C>),
+{
+    async fn run(mut self, limits: &Limits, activity: &Rc<Activity>, mut ends: Ends) {
+        let retired = {
+            let retirement = pin!(retirement(&mut ends, limits.idle, activity));
+            let mut retirement = Rarely::new(retirement);
+            tokio::select! {
+                biased;
+                () = self.ended() => return,
+                retired = &mut retirement => retired,
+            }
+        };
+        activity.retire();
+        let mut cut = pin!(cut(&mut ends, retired));
+        if let Some(last_call) = self.last_call
+            && !activity.is_idle_for(last_call)
+        {
+            tokio::select! {
+                biased;
+                () = self.ended() => return,
+                () = cut.as_mut() => return,
+                () = sleep(last_call) => {}
+            }
+        }
+        (self.retire)(self.connection.as_mut());
+        tokio::select! {
+            biased;
+            () = self.ended() => {}
+            () = cut => tracing::debug!(?retired, "connection cut with requests running"),
+        }
+    }
+
+    async fn ended(&mut self) {
+        if let Err(error) = self.connection.as_mut().await {
+            tracing::debug!(%error, "connection ended");
+        }
     }
 }
 
@@ -135,7 +204,7 @@ async fn cut(ends: &mut Ends, retired: Retired) {
     }
 }
 
-fn builder(alpn: Alpn, limits: &Limits) -> Builder<LocalExecutor> {
+fn over_http1(limits: &Limits) -> Builder<LocalExecutor> {
     let mut builder = Builder::new(LocalExecutor);
     builder
         .http1()
@@ -146,28 +215,14 @@ fn builder(alpn: Alpn, limits: &Limits) -> Builder<LocalExecutor> {
     if limits.header_count != HYPERS_HEADERS {
         builder.http1().max_headers(limits.header_count);
     }
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(limits.streams)
-        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
-        .initial_stream_window_size(H2_STREAM_WINDOW)
-        .initial_connection_window_size(H2_CONNECTION_WINDOW)
-        .max_pending_accept_reset_streams(20)
-        .max_local_error_reset_streams(256)
-        .keep_alive_interval(H2_PING_EVERY)
-        .keep_alive_timeout(H2_PING_TIMEOUT);
-    match alpn {
-        Alpn::Http1 => builder.http1_only(),
-        Alpn::Http2 => builder.http2_only(),
-        Alpn::None => builder,
-    }
+    builder.http1_only()
 }
 
-type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
-
-fn log_end(outcome: Outcome) {
-    if let Err(error) = outcome {
-        tracing::debug!(%error, "connection ended");
+fn over_http2(limits: &Limits) -> http2::Limits {
+    http2::Limits {
+        streams: limits.streams,
+        header_bytes: u32::try_from(limits.header_bytes).unwrap_or(u32::MAX),
+        stream_window: H2_STREAM_WINDOW,
+        connection_window: H2_CONNECTION_WINDOW,
     }
 }

@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::arrived::Broken;
 use super::fault::Fault;
 use crate::net::Stream;
 use crate::tls::{ClientStream, peer_alert};
@@ -33,10 +34,10 @@ impl Refusal {
     }
 
     /// What an error of an exchange on this connection says of the server.
-    pub(super) fn explain(&self, error: hyper::Error) -> Fault {
+    pub(super) fn explain(&self, error: impl Into<Broken>) -> Fault {
         match self.0.get() {
             Some(alert) => Fault::UpstreamRefused(alert.clone()),
-            None => Fault::BrokenOff(error),
+            None => Fault::BrokenOff(error.into()),
         }
     }
 

@@ -1,18 +1,14 @@
 //! One inbound HTTP exchange: who asks, may they, on to the application, and back.
 
-use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Response, Version};
-use hyper::body::Incoming;
-use hyper::service::Service;
 use tokio::time::{Instant, sleep};
 
+use super::arrived::Arrived;
 use super::beside::Opinion;
 use super::connection::dress;
 use super::cord::{Admission, Asked, Cord};
@@ -56,26 +52,6 @@ struct Since {
     revision: u64,
 }
 
-/// The service that hyper calls for each request of the connection.
-pub(super) struct InboundService(Rc<Session>);
-
-impl InboundService {
-    pub(super) fn new(session: Rc<Session>) -> Self {
-        Self(session)
-    }
-}
-
-impl Service<Request<Incoming>> for InboundService {
-    type Response = Response<ResponseBody>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>>>>;
-
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let session = Rc::clone(&self.0);
-        Box::pin(async move { Ok(session.exchange(request).await) })
-    }
-}
-
 /// What was decided on a request, and by which rights.
 struct Judged {
     rights: Rc<Rights>,
@@ -86,7 +62,8 @@ struct Judged {
 }
 
 impl Session {
-    async fn exchange(self: Rc<Self>, request: Request<Incoming>) -> Response<ResponseBody> {
+    /// From a request to its answer, whatever comes in between.
+    pub(super) async fn exchange(self: Rc<Self>, request: Request<Arrived>) -> Response<ResponseBody> {
         let running = self.activity.begin();
         let started = Instant::now();
         let request_id = headers::request_id(request.headers());
@@ -130,7 +107,7 @@ impl Session {
 
     async fn answered(
         self: &Rc<Self>,
-        mut request: Request<Incoming>,
+        mut request: Request<Arrived>,
         grpc: bool,
         request_id: &RequestId,
     ) -> Result<Response<ResponseBody>, Refused> {
@@ -141,7 +118,7 @@ impl Session {
     /// Decides and writes the audit line. What comes back is the only way on.
     async fn judged(
         &self,
-        request: &mut Request<Incoming>,
+        request: &mut Request<Arrived>,
         grpc: bool,
         request_id: &RequestId,
     ) -> Result<Permitted, Refused> {
@@ -217,7 +194,7 @@ impl Session {
 
     fn facts<'a>(
         &'a self,
-        request: &'a Request<Incoming>,
+        request: &'a Request<Arrived>,
         target: &'a Target<'a>,
         grpc: bool,
         now: SystemTime,
@@ -290,7 +267,7 @@ impl Session {
     /// Everything about the request that could be read in two ways is refused here.
     fn read<'a>(
         &self,
-        request: &mut Request<Incoming>,
+        request: &mut Request<Arrived>,
         written: &'a str,
     ) -> Result<Target<'a>, Fault> {
         if self.ambiguity.is_raised() {
@@ -316,7 +293,7 @@ impl Session {
     async fn forward(
         self: &Rc<Self>,
         permitted: Permitted,
-        request: Request<Incoming>,
+        request: Request<Arrived>,
     ) -> Result<Response<ResponseBody>, Refused> {
         let settings = &self.gate.settings;
         let Permitted { permit, token, target, upgrade, grpc, asked, since } = permitted;

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::arrived::Broken;
 use super::headers::ConnectionNamesIdentity;
 use crate::tls::HandshakeError;
 
@@ -33,7 +34,7 @@ pub enum Fault {
     Unreachable(#[source] io::Error),
 
     #[error("the server broke off before it answered")]
-    BrokenOff(hyper::Error),
+    BrokenOff(Broken),
 
     #[error("the server switched to another protocol than it was asked for")]
     WrongProtocol,

@@ -8,10 +8,10 @@ use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Request, Response, Version};
 use http_body::Body as _;
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::timeout;
 
+use super::arrived::Arrived;
 use super::cord::Cord;
 use super::fault::{Fault, Waited};
 use super::lifetime::Lifetime;
@@ -56,7 +56,7 @@ pub(super) async fn forward(
     upstream: &Upstream,
     limits: &Limits,
     journey: Journey<'_>,
-    mut request: Request<Incoming>,
+    mut request: Request<Arrived>,
 ) -> Result<Forwarded, Fault> {
     let version = match &journey.upgrade {
         Some(_) => Version::HTTP_11,
@@ -145,7 +145,7 @@ fn switched(
         Answer::Stayed(mut response) => {
             headers::strip_response(response.headers_mut());
             Forwarded::Answered(
-                response.map(|body| ResponseBody::streamed(body, limits.idle, None, cord)),
+                response.map(|body| ResponseBody::streamed(body.into(), limits.idle, None, cord)),
             )
         }
         Answer::Switched(mut response, far_lifetime) => {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -25,6 +26,8 @@ pub(super) struct Guarded {
     head: Stall,
     write: Stall,
     place: Place,
+    /// What has been read and given back.
+    again: Bytes,
 }
 
 /// Tells the service that a head seen on this connection could be read in two ways.
@@ -54,8 +57,14 @@ impl Guarded {
             head: Stall::new(limits.header_read),
             write: Stall::new(limits.idle),
             place,
+            again: Bytes::new(),
         };
         (guarded, AmbiguityFlag(ambiguous))
+    }
+
+    /// Leaves what was read to whoever reads next.
+    pub(super) fn put_back(&mut self, read: Vec<u8>) {
+        self.again = read.into();
     }
 
     fn written(
@@ -83,6 +92,11 @@ impl AsyncRead for Guarded {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.again.has_remaining() && buffer.remaining() > 0 {
+            let taken = this.again.split_to(this.again.len().min(buffer.remaining()));
+            buffer.put_slice(&taken);
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         match Pin::new(&mut this.wire).poll_read(cx, buffer) {
             Poll::Ready(Ok(())) => {

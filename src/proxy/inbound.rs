@@ -14,7 +14,6 @@ use super::beside::Opinion;
 use super::connection::{Ends, serve};
 use super::dial::Purpose;
 use super::ending::{carry, ended};
-use super::exchange::InboundService;
 use super::fault::Fault;
 use super::gate::{Caller, Gate, InboundSettings, Judges, holds_until, to_be_judged_again};
 use super::guarded::Guarded;
@@ -170,7 +169,8 @@ impl Inbound {
         let _minder = Minder::of(&session);
         let ends = Ends { lifetime: Some(lifetime), age: limits.connection_age, phase };
         let alpn = if alpn == Alpn::None { Alpn::Http1 } else { alpn };
-        serve(io, alpn, &limits, &activity, ends, InboundService::new(session)).await;
+        let answer = move |request| Rc::clone(&session).exchange(request);
+        serve(io, alpn, &limits, &activity, ends, answer).await;
     }
 
     async fn tcp(

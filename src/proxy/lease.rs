@@ -1,6 +1,6 @@
 //! The use of an upstream connection by one request, and where the connection waits in between.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Weak;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use hyper::client::conn::http1;
 use tokio::time::Instant;
 
 use super::request_body::RequestBody;
+use crate::http2::Open;
 use crate::tls::Roots;
 
 /// A connection that has lain idle for less than this is not expected to have been closed.
@@ -44,12 +45,8 @@ pub(super) enum Lease {
         pool: IdlePool,
     },
     /// Only counted: the connection is shared.
-    Http2(SharedStream),
+    Http2(Open),
 }
-
-/// One request on a shared connection, counted until dropped.
-#[derive(Debug)]
-pub(super) struct SharedStream(Rc<Cell<usize>>);
 
 impl Lease {
     /// Leaves the connection to the next request. Dropping a lease instead closes an HTTP/1.1
@@ -64,19 +61,6 @@ impl Lease {
             }
             Self::Http2(stream) => drop(stream),
         }
-    }
-}
-
-impl SharedStream {
-    pub(super) fn new(streams: &Rc<Cell<usize>>) -> Self {
-        streams.set(streams.get() + 1);
-        Self(Rc::clone(streams))
-    }
-}
-
-impl Drop for SharedStream {
-    fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
     }
 }
 

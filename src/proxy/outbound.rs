@@ -1,21 +1,17 @@
 //! From our application to other services: plaintext on this machine in, verified mTLS out.
 
 use std::borrow::Cow;
-use std::convert::Infallible;
-use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use http::uri::Scheme;
 use http::{HeaderValue, Method, Request, Response, Version};
-use hyper::body::Incoming;
-use hyper::service::Service;
 use spiffe::SpiffeId;
 use tokio::time::Instant;
 
 use super::activity::Activity;
+use super::arrived::Arrived;
 use super::connection::{Ends, dress, serve};
 use super::dial::{BySvid, ByToken, Dial, Purpose, Sidecar};
 use super::ending::{carry, ended};
@@ -128,14 +124,15 @@ impl Outbound {
         let activity = Activity::new();
         // Our own application needs no proof.
         activity.prove();
-        let service = OutboundService(Rc::new(Application {
+        let application = Rc::new(Application {
             outbound: self,
             ambiguity,
             activity: Rc::clone(&activity),
             phase: phase.clone(),
-        }));
+        });
+        let answer = move |request| Rc::clone(&application).exchange(request);
         let ends = Ends { lifetime: None, age: limits.connection_age, phase };
-        serve(io, Alpn::None, &limits, &activity, ends, service).await;
+        serve(io, Alpn::None, &limits, &activity, ends, answer).await;
     }
 
     async fn tcp(&self, stream: Stream, address: Option<SocketAddr>, phase: Phase) {
@@ -233,21 +230,8 @@ struct Application {
     phase: Phase,
 }
 
-struct OutboundService(Rc<Application>);
-
-impl Service<Request<Incoming>> for OutboundService {
-    type Response = Response<ResponseBody>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>>>>;
-
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let application = Rc::clone(&self.0);
-        Box::pin(async move { Ok(application.exchange(request).await) })
-    }
-}
-
 impl Application {
-    async fn exchange(self: Rc<Self>, request: Request<Incoming>) -> Response<ResponseBody> {
+    async fn exchange(self: Rc<Self>, request: Request<Arrived>) -> Response<ResponseBody> {
         let running = self.activity.begin();
         let started = Instant::now();
         let request_id = headers::request_id(request.headers());
@@ -284,7 +268,7 @@ impl Application {
 
     async fn forward(
         &self,
-        mut request: Request<Incoming>,
+        mut request: Request<Arrived>,
         grpc: bool,
         request_id: &RequestId,
     ) -> Result<Response<ResponseBody>, Fault> {

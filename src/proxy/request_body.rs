@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
 use thiserror::Error;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::arrived::{Arrived, Broken};
 use super::cord::Cord;
 use super::headers;
 
@@ -19,7 +19,7 @@ use super::headers;
 #[derive(Debug, Error)]
 pub enum BodyError {
     #[error("the body broke off")]
-    BrokenOff(#[from] hyper::Error),
+    BrokenOff(#[from] Broken),
     #[error("nothing of the body came within the idle limit")]
     Stalled,
     #[error("the policy does not allow it any more")]
@@ -29,13 +29,13 @@ pub enum BodyError {
 /// A request body on its way to an upstream.
 #[derive(Debug)]
 pub struct RequestBody {
-    inner: Option<Incoming>,
+    inner: Option<Arrived>,
     idle: IdleClock,
     cord: Option<Rc<Cord>>,
 }
 
 impl RequestBody {
-    pub(super) fn new(inner: Incoming, idle: Duration, cord: Option<Rc<Cord>>) -> Self {
+    pub(super) fn new(inner: Arrived, idle: Duration, cord: Option<Rc<Cord>>) -> Self {
         let body = Self { inner: Some(inner), idle: IdleClock::new(idle), cord };
         if body.is_end_stream() {
             body.ended();
@@ -102,7 +102,7 @@ pub(super) struct IdleClock {
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-type Framed = Poll<Option<Result<Frame<Bytes>, hyper::Error>>>;
+type Framed = Poll<Option<Result<Frame<Bytes>, Broken>>>;
 
 impl IdleClock {
     pub(super) fn new(limit: Duration) -> Self {

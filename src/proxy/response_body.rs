@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::activity::Running;
+use super::arrived::Arrived;
 use super::cord::Cord;
 use super::lease::Lease;
 use super::request_body::{BodyError, IdleClock};
@@ -31,7 +31,7 @@ enum Kind {
 
 #[derive(Debug)]
 struct Streamed {
-    inner: Incoming,
+    inner: Arrived,
     idle: IdleClock,
     /// Gives the upstream connection back to its pool once the body has been read to its end.
     lease: Option<Lease>,
@@ -49,7 +49,7 @@ impl ResponseBody {
 
     /// A body that comes from upstream. One without content returns the lease at once.
     pub(super) fn streamed(
-        inner: Incoming,
+        inner: Arrived,
         idle: Duration,
         lease: Option<Lease>,
         cord: Option<Rc<Cord>>,

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::{HeaderValue, Request};
-use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 
 use super::Phase;
 use super::activity::Activity;
+use super::arrived::Arrived;
 use super::cord::Asked;
 use super::ending::ended;
 use super::fault::Fault;
@@ -282,7 +282,7 @@ impl Session {
 
     pub(super) async fn record_malformed(
         &self,
-        request: &Request<Incoming>,
+        request: &Request<Arrived>,
         fault: &Fault,
         id: &RequestId,
     ) {

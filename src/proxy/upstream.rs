@@ -9,26 +9,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response, Version};
-use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::arrived::Arrived;
 use super::dial::{Dial, Dialler, Link, Purpose};
 use super::dialled::Refusal;
 use super::ending::until_cut;
-use super::executor::LocalExecutor;
 use super::fault::Fault;
-use super::lease::{Idle, IdlePool, Lease, SharedStream, Terms};
+use super::lease::{Idle, IdlePool, Lease, Terms};
 use super::lifetime::Lifetime;
 use super::replay::{replayable, was_closed};
 use super::request_body::RequestBody;
 use super::worker::Worker;
 use super::{HYPERS_HEADERS, Limits};
+use crate::http2::{self, Requester};
 
 /// Requests on one HTTP/2 connection before another is made.
 const MOST_STREAMS: usize = 100;
+/// Connections that a request is offered to. One that takes no more is left out the next time.
+const MOST_ATTEMPTS: usize = 8;
 const REAP_EVERY: Duration = Duration::from_secs(1);
 const H2_STREAM_WINDOW: u32 = 1 << 18;
 /// Room for every stream's window: a caller who does not read stalls nobody else.
@@ -49,16 +51,15 @@ pub(super) struct Upstream {
 
 #[derive(Debug)]
 struct Shared {
-    sender: http2::SendRequest<RequestBody>,
+    requester: Rc<Requester>,
     terms: Terms,
-    streams: Rc<Cell<usize>>,
     used: Cell<Instant>,
     refusal: Refusal,
 }
 
 /// A use of a shared connection.
 struct Http2 {
-    sender: http2::SendRequest<RequestBody>,
+    requester: Rc<Requester>,
     lease: Lease,
     refusal: Refusal,
     by_token: bool,
@@ -67,9 +68,9 @@ struct Http2 {
 impl Shared {
     fn lend(&self) -> Http2 {
         self.used.set(Instant::now());
-        let lease = Lease::Http2(SharedStream::new(&self.streams));
-        let (sender, refusal) = (self.sender.clone(), self.refusal.clone());
-        Http2 { sender, lease, refusal, by_token: self.terms.by_token() }
+        let lease = Lease::Http2(self.requester.begin());
+        let (requester, refusal) = (Rc::clone(&self.requester), self.refusal.clone());
+        Http2 { requester, lease, refusal, by_token: self.terms.by_token() }
     }
 }
 
@@ -91,7 +92,7 @@ impl Upstream {
         &self,
         version: Version,
         request: Request<RequestBody>,
-    ) -> Result<(Response<Incoming>, Lease), Fault> {
+    ) -> Result<(Response<Arrived>, Lease), Fault> {
         if version == Version::HTTP_2 {
             self.send_http2(request).await
         } else {
@@ -102,12 +103,14 @@ impl Upstream {
     async fn send_http1(
         &self,
         mut request: Request<RequestBody>,
-    ) -> Result<(Response<Incoming>, Lease), Fault> {
+    ) -> Result<(Response<Arrived>, Lease), Fault> {
         while let Some(mut idle) = self.take_idle() {
             let replay = idle.may_have_been_closed().then(|| replayable(&request)).flatten();
             self.dialler.prepare(&mut request, idle.terms.by_token())?;
             let mut error = match idle.sender.try_send_request(request).await {
-                Ok(response) => return Ok((response, self.lease(idle.sender, idle.terms))),
+                Ok(response) => {
+                    return Ok((response.map(Arrived::from), self.lease(idle.sender, idle.terms)));
+                }
                 Err(error) => error,
             };
             if let Some(unsent) = error.take_message() {
@@ -122,7 +125,7 @@ impl Upstream {
                     request = copy;
                     break;
                 }
-                _ => return Err(Fault::BrokenOff(error)),
+                _ => return Err(Fault::BrokenOff(error.into())),
             }
         }
         // Apart, as are other steps that few requests take: what they need is no part of each one.
@@ -130,22 +133,23 @@ impl Upstream {
         self.dialler.prepare(&mut request, terms.by_token())?;
         let response =
             sender.send_request(request).await.map_err(|error| refusal.explain(error))?;
-        Ok((response, self.lease(sender, terms)))
+        Ok((response.map(Arrived::from), self.lease(sender, terms)))
     }
 
     async fn send_http2(
         &self,
-        mut request: Request<RequestBody>,
-    ) -> Result<(Response<Incoming>, Lease), Fault> {
-        for _ in 0..3 {
-            let Http2 { mut sender, lease, refusal, by_token } = self.shared_http2().await?;
-            self.dialler.prepare(&mut request, by_token)?;
-            match sender.try_send_request(request).await {
-                Ok(response) => return Ok((response, lease)),
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) if !refusal.has_come() => request = unsent,
-                    _ => return Err(refusal.explain(error.into_error())),
-                },
+        request: Request<RequestBody>,
+    ) -> Result<(Response<Arrived>, Lease), Fault> {
+        let mut unsent = Some(request);
+        for _ in 0..MOST_ATTEMPTS {
+            let Http2 { requester, lease, refusal, by_token } = self.shared_http2().await?;
+            if let Some(request) = &mut unsent {
+                self.dialler.prepare(request, by_token)?;
+            }
+            match requester.send(&mut unsent).await {
+                Ok(response) => return Ok((response.map(Arrived::from), lease)),
+                Err(_) if unsent.is_some() && !refusal.has_come() => {}
+                Err(error) => return Err(refusal.explain(error)),
             }
         }
         Err(Fault::Unreachable(ErrorKind::ConnectionAborted.into()))
@@ -242,23 +246,20 @@ impl Upstream {
         let terms = self.terms(&link);
         let Link { wire, lifetime, .. } = link;
         let refusal = wire.refusal();
-        let (sender, connection) = http2::Builder::new(LocalExecutor)
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(H2_STREAM_WINDOW)
-            .initial_connection_window_size(H2_CONNECTION_WINDOW)
-            .max_header_list_size(
-                u32::try_from(self.dialler.limits.header_bytes).unwrap_or(u32::MAX),
-            )
-            .keep_alive_interval(Duration::from_secs(20))
-            .keep_alive_timeout(Duration::from_secs(10))
-            .handshake(TokioIo::new(wire))
-            .await
-            .map_err(|error| refusal.explain(error))?;
+        let limits = http2::Limits {
+            // It is for servers to open none towards us.
+            streams: 0,
+            header_bytes: u32::try_from(self.dialler.limits.header_bytes).unwrap_or(u32::MAX),
+            stream_window: H2_STREAM_WINDOW,
+            connection_window: H2_CONNECTION_WINDOW,
+        };
+        let (requester, connection) =
+            http2::dial(wire, limits).await.map_err(|error| refusal.explain(error))?;
         self.drive(connection, lifetime);
-        let streams = Rc::new(Cell::new(0));
+        let requester = Rc::new(requester);
         // Ours at once: by now a newer SVID may have made it unfit for anybody else.
         let used = Cell::new(Instant::now());
-        let shared = Shared { sender, terms, streams, used, refusal };
+        let shared = Shared { requester, terms, used, refusal };
         let first = shared.lend();
         self.http2.borrow_mut().push(shared);
         self.reap_idle_connections();
@@ -268,9 +269,9 @@ impl Upstream {
     fn find_http2(&self) -> Option<Http2> {
         let generation = self.dialler.generation();
         let mut pool = self.http2.borrow_mut();
-        pool.retain(|shared| shared.terms.hold(generation) && !shared.sender.is_closed());
+        pool.retain(|shared| shared.terms.hold(generation) && !shared.requester.is_closed());
         let usable = |shared: &&Shared| {
-            shared.streams.get() < MOST_STREAMS
+            shared.requester.open() < MOST_STREAMS
                 && self.dialler.may_use(shared.terms.vouched_by.as_ref())
         };
         pool.iter().find(usable).map(Shared::lend)
@@ -319,8 +320,8 @@ impl Upstream {
                 let mut http2 = http2.borrow_mut();
                 http2.retain(|shared| {
                     shared.terms.hold(generation)
-                        && !shared.sender.is_closed()
-                        && (shared.streams.get() > 0 || shared.used.get().elapsed() < idle_limit)
+                        && !shared.requester.is_closed()
+                        && (shared.requester.open() > 0 || shared.used.get().elapsed() < idle_limit)
                 });
                 if http1.is_empty() && http2.is_empty() {
                     break;

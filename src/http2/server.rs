@@ -1,0 +1,173 @@
+//! The side that accepts: each stream is one task, from its head to the end of its answer.
+
+use std::error::Error;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use h2::server::{self, Connection, Handshake, SendResponse};
+use http::header::{CONTENT_LENGTH, DATE, HeaderMap, HeaderValue};
+use http::{Request, Response};
+use http_body::Body;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::spawn_local;
+
+use super::Limits;
+use super::cork::{Cork, Corked};
+use super::error::StreamError;
+use super::keep_alive::KeepAlive;
+use super::pipe::Pipe;
+use super::received::Received;
+
+/// Streams that a client has opened and reset before they were looked at.
+const MOST_RESET_EARLY: usize = 20;
+/// Streams that we had to reset for what the client sent on them.
+const MOST_ERRORS: usize = 256;
+
+/// A connection at work: resolves when it has come to its end.
+#[derive(Debug)]
+pub struct Accepted<T, H>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    state: State<T>,
+    cork: Cork<T>,
+    answer: H,
+    retired: bool,
+}
+
+#[derive(Debug)]
+enum State<T>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    Greeting(Handshake<Corked<T>, Bytes>),
+    Serving(Box<Connection<Corked<T>, Bytes>>, Option<KeepAlive>),
+}
+
+/// Serves an HTTP/2 connection; `answer` is called for each request of it.
+pub fn accept<T, H>(stream: T, limits: Limits, answer: H) -> Accepted<T, H>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let (stream, cork) = Cork::new(stream);
+    let greeting = server::Builder::new()
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(limits.header_bytes)
+        .initial_window_size(limits.stream_window)
+        .initial_connection_window_size(limits.connection_window)
+        .max_pending_accept_reset_streams(MOST_RESET_EARLY)
+        .max_local_error_reset_streams(Some(MOST_ERRORS))
+        .handshake(stream);
+    Accepted { state: State::Greeting(greeting), cork, answer, retired: false }
+}
+
+impl<T, H> Accepted<T, H>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    /// Takes nothing new from now on, and ends when what runs has come to its end.
+    pub fn retire(mut self: Pin<&mut Self>)
+    where
+        H: Unpin,
+    {
+        self.retired = true;
+        if let State::Serving(connection, _) = &mut self.state {
+            connection.graceful_shutdown();
+        }
+    }
+}
+
+impl<T, H, F, B> Accepted<T, H>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+    H: FnMut(Request<Received>) -> F,
+    F: Future<Output = Response<B>> + 'static,
+    B: Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Error + 'static,
+{
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        if let State::Greeting(greeting) = &mut self.state {
+            let mut connection = ready!(Pin::new(greeting).poll(cx))?;
+            if self.retired {
+                connection.graceful_shutdown();
+            }
+            let keep_alive = connection.ping_pong().map(KeepAlive::new);
+            self.state = State::Serving(Box::new(connection), keep_alive);
+        }
+        let State::Serving(connection, keep_alive) = &mut self.state else {
+            return Poll::Pending;
+        };
+        while let Poll::Ready(accepted) = connection.poll_accept(cx) {
+            let Some(accepted) = accepted else { return Poll::Ready(Ok(())) };
+            let (request, respond) = accepted?;
+            let (head, stream) = request.into_parts();
+            let body = Received::new(stream, &head.headers);
+            // Apart, so that it is moved no more, and is gone when only its body is left to send.
+            let answer = Box::pin((self.answer)(Request::from_parts(head, body)));
+            spawn_local(stream_task(answer, respond));
+        }
+        let gone = keep_alive.as_mut().map(|it| it.poll_gone(cx, self.cork.heard(), true));
+        match gone {
+            Some(Poll::Ready(())) => Poll::Ready(Ok(())),
+            Some(Poll::Pending) | None => Poll::Pending,
+        }
+    }
+}
+
+impl<T, H, F, B> Future for Accepted<T, H>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+    H: FnMut(Request<Received>) -> F + Unpin,
+    F: Future<Output = Response<B>> + 'static,
+    B: Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Error + 'static,
+{
+    type Output = Result<(), StreamError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let outcome = this.poll_turn(cx);
+        this.cork.end_turn(cx);
+        outcome
+    }
+}
+
+/// Answers one request, and drops what is done for it once its client has lost interest.
+async fn stream_task<F, B>(mut answer: Pin<Box<F>>, mut respond: SendResponse<Bytes>)
+where
+    F: Future<Output = Response<B>>,
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Error + 'static,
+{
+    let response = poll_fn(|cx| match answer.as_mut().poll(cx) {
+        Poll::Ready(response) => Poll::Ready(Some(response)),
+        Poll::Pending => respond.poll_reset(cx).map(|_reset| None),
+    });
+    let Some(response) = response.await else { return };
+    drop(answer);
+    let (mut head, body) = response.into_parts();
+    complete(&mut head.headers, &body);
+    let last = body.is_end_stream();
+    // One that cannot be sent is one that nobody waits for.
+    let Ok(stream) = respond.send_response(Response::from_parts(head, ()), last) else { return };
+    if !last {
+        Pipe::new(body, stream).await;
+    }
+}
+
+/// Says of an answer what is known of it and has not been said.
+fn complete(headers: &mut HeaderMap, body: &impl Body) {
+    if !headers.contains_key(DATE)
+        && let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::now()))
+    {
+        headers.insert(DATE, date);
+    }
+    if !headers.contains_key(CONTENT_LENGTH)
+        && let Some(length) = body.size_hint().exact().filter(|length| *length > 0)
+    {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+}

@@ -1,0 +1,288 @@
+//! Both sides against each other, and against whoever does not keep to the protocol.
+
+use std::cell::{Cell, RefCell};
+use std::future::pending;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::Reason;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use proptest::prelude::*;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf};
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::{Instant, timeout};
+
+use super::cork::Cork;
+use super::*;
+
+const LIMITS: Limits = Limits {
+    streams: 100,
+    header_bytes: 16 * 1024,
+    stream_window: 1 << 16,
+    connection_window: 1 << 20,
+};
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GO_AWAY: u8 = 7;
+
+/// Counts what is written on it, piece by piece, and may take in nothing at all.
+struct Watched {
+    stream: DuplexStream,
+    writes: Rc<Cell<usize>>,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.writes.set(this.writes.get() + 1);
+        Pin::new(&mut this.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+fn get() -> Option<Request<Full<Bytes>>> {
+    Some(Request::get("http://orders/7").body(Full::default()).unwrap())
+}
+
+async fn hello(_: Request<Received>) -> Response<Full<Bytes>> {
+    Response::new(Full::new(Bytes::from(vec![b'x'; 1024])))
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// `GET http://a/`, which ends the stream if `ends`.
+fn head(stream: u32, ends: bool) -> Vec<u8> {
+    frame(1, if ends { 5 } else { 4 }, stream, &[0x82, 0x86, 0x84, 0x41, 1, b'a'])
+}
+
+/// What a server answers to these bytes until it hangs up, with the reason of its goodbye.
+async fn goodbye_to(bytes: Vec<u8>) -> Reason {
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let (mut answers, mut requests) = tokio::io::split(far);
+    let served = accept(near, LIMITS, hello);
+    let asked = async {
+        requests.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).await.ok();
+        requests.write_all(&bytes).await.ok();
+        // What was wrong with it is said before anybody hangs up.
+        pending::<()>().await;
+    };
+    let answered = async {
+        let mut answer = Vec::new();
+        answers.read_to_end(&mut answer).await.ok();
+        answer
+    };
+    let all = async {
+        tokio::select! {
+            (_, answer) = async { tokio::join!(served, answered) } => answer,
+            () = asked => unreachable!(),
+        }
+    };
+    let answer = timeout(Duration::from_secs(10), LocalSet::new().run_until(all)).await;
+    last_goodbye(&answer.expect("the connection goes on")).expect("no goodbye was said")
+}
+
+fn last_goodbye(mut answer: &[u8]) -> Option<Reason> {
+    let mut found = None;
+    while answer.len() >= 9 {
+        let length = u32::from_be_bytes([0, answer[0], answer[1], answer[2]]) as usize;
+        let payload = &answer[9..9 + length];
+        if answer[3] == GO_AWAY {
+            found = Some(u32::from_be_bytes(payload[4..8].try_into().unwrap()).into());
+        }
+        answer = &answer[9 + length..];
+    }
+    found
+}
+
+#[tokio::test]
+async fn answers_of_one_turn_go_out_in_one_piece() {
+    let writes = Rc::new(Cell::new(0));
+    let (near, far) = tokio::io::duplex(1 << 20);
+    let near = Watched { stream: near, writes: Rc::clone(&writes) };
+    let all = async {
+        spawn_local(accept(near, LIMITS, hello));
+        let (requester, connection) = dial(far, LIMITS).await.unwrap();
+        spawn_local(connection);
+        let requester = Rc::new(requester);
+        let asked: Vec<_> = (0..50)
+            .map(|_| {
+                let requester = Rc::clone(&requester);
+                spawn_local(async move {
+                    let answer = requester.send(&mut get()).await.unwrap();
+                    answer.into_body().collect().await.unwrap().to_bytes().len()
+                })
+            })
+            .collect();
+        for answer in asked {
+            assert_eq!(answer.await.unwrap(), 1024);
+        }
+    };
+    LocalSet::new().run_until(all).await;
+    assert!(writes.get() <= 15, "{} writes for 50 answers", writes.get());
+}
+
+#[tokio::test]
+async fn a_request_that_was_not_sent_stays_where_it_is() {
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let all = async {
+        let (requester, connection) = dial(far, LIMITS).await.unwrap();
+        let connection = spawn_local(connection);
+        drop(near);
+        connection.await.unwrap().ok();
+        let mut request = get();
+        assert!(requester.send(&mut request).await.is_err());
+        assert!(request.is_some() && requester.is_closed());
+    };
+    LocalSet::new().run_until(all).await;
+}
+
+#[tokio::test]
+async fn why_a_body_broke_off_is_passed_on() {
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let all = async {
+        spawn_local(accept(near, LIMITS, |request: Request<Received>| async {
+            Response::new(request.into_body())
+        }));
+        let (mut requests, connection) = h2::client::handshake(far).await.unwrap();
+        spawn_local(connection);
+        let request = Request::post("http://a/").body(()).unwrap();
+        let (answer, mut sending) = requests.send_request(request, false).unwrap();
+        let mut body = answer.await.unwrap().into_body();
+        sending.send_data(Bytes::from_static(b"one"), false).unwrap();
+        assert_eq!(body.data().await.unwrap().unwrap(), "one");
+        sending.send_reset(Reason::ENHANCE_YOUR_CALM);
+    };
+    LocalSet::new().run_until(all).await;
+
+    let told = StreamError::from(h2::Error::from(Reason::ENHANCE_YOUR_CALM));
+    assert_eq!(error::reason(&told), Reason::ENHANCE_YOUR_CALM);
+    assert_eq!(error::reason(&io::Error::other(told)), Reason::ENHANCE_YOUR_CALM);
+    assert_eq!(error::reason(&io::Error::other("else")), Reason::INTERNAL_ERROR);
+}
+
+#[tokio::test(start_paused = true)]
+async fn somebody_who_is_gone_is_noticed() {
+    let (near, mut far) = tokio::io::duplex(1 << 16);
+    far.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).await.unwrap();
+    let began = Instant::now();
+    LocalSet::new().run_until(accept(near, LIMITS, hello)).await.unwrap();
+    assert_eq!(began.elapsed(), PING_AFTER + PING_PATIENCE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn somebody_who_is_there_stays_connected() {
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let all = async {
+        let mut served = spawn_local(accept(near, LIMITS, hello));
+        let (requester, connection) = dial(far, LIMITS).await.unwrap();
+        spawn_local(connection);
+        assert!(timeout(Duration::from_secs(600), &mut served).await.is_err());
+        assert_eq!(requester.send(&mut get()).await.unwrap().status(), StatusCode::OK);
+    };
+    LocalSet::new().run_until(all).await;
+}
+
+#[tokio::test]
+async fn what_breaks_the_protocol_ends_the_connection() {
+    let resets: Vec<u8> = (0..200)
+        .flat_map(|number| {
+            let stream = 2 * number + 1;
+            [head(stream, false), frame(3, 0, stream, &8_u32.to_be_bytes())].concat()
+        })
+        .collect();
+    let open = frame(1, 0, 1, &[0x82, 0x86, 0x84, 0x41, 1, b'a']);
+    let continued = frame(9, 0, 1, &[0, 1, b'a', 1, b'b']).repeat(1_000);
+    let too_much: Vec<u8> =
+        (0..80).flat_map(|_| frame(0, 0, 1, &[0; 16 * 1024])).collect();
+    let window = frame(8, 0, 0, &0x7fff_ffff_u32.to_be_bytes());
+    for (why, bytes, reason) in [
+        ("rapid reset", resets, Reason::ENHANCE_YOUR_CALM),
+        ("a head without end", [open, continued].concat(), Reason::ENHANCE_YOUR_CALM),
+        ("a window too large", window.repeat(2), Reason::FLOW_CONTROL_ERROR),
+        ("an odd ping", frame(PING, 0, 0, &[0; 7]), Reason::PROTOCOL_ERROR),
+        ("a stream of ours", head(2, true), Reason::PROTOCOL_ERROR),
+        ("no HPACK", frame(1, 5, 1, &[0xff; 20]), Reason::PROTOCOL_ERROR),
+        ("more than we took", [head(1, false), too_much].concat(), Reason::FLOW_CONTROL_ERROR),
+    ] {
+        assert_eq!(goodbye_to(bytes).await, reason, "{why}");
+    }
+}
+
+#[tokio::test]
+async fn somebody_who_never_reads_is_not_read_from_for_ever() {
+    let (near, mut far) = tokio::io::duplex(1 << 10);
+    let all = async {
+        spawn_local(accept(near, LIMITS, hello));
+        far.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).await.unwrap();
+        let ping = frame(PING, 0, 0, &[0; 8]);
+        let mut taken = 0;
+        // Each has to be answered, so what is gathered for this peer would grow.
+        while let Ok(sent) = timeout(Duration::from_secs(1), far.write_all(&ping)).await {
+            sent.unwrap();
+            taken += ping.len();
+            assert!(taken < 1 << 20, "all of it is taken");
+        }
+    };
+    LocalSet::new().run_until(all).await;
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_arrives_whole_and_in_order(
+        pieces in proptest::collection::vec(0_usize..40_000, 0..12),
+        room in 1_usize..5_000,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let expected: Vec<u8> =
+            pieces.iter().enumerate().flat_map(|(at, len)| vec![at as u8; *len]).collect();
+        let (near, mut far) = tokio::io::duplex(room);
+        let (mut corked, cork) = Cork::new(near);
+        let told = async {
+            for (at, len) in pieces.iter().enumerate() {
+                corked.write_all(&vec![at as u8; *len]).await?;
+                std::future::poll_fn(|cx| {
+                    cork.end_turn(cx);
+                    Poll::Ready(())
+                })
+                .await;
+            }
+            corked.shutdown().await
+        };
+        let heard = RefCell::new(Vec::new());
+        runtime.block_on(async {
+            let hear = async { far.read_to_end(&mut heard.borrow_mut()).await.map(drop) };
+            tokio::try_join!(told, hear).unwrap();
+        });
+        prop_assert!(heard.into_inner() == expected);
+    }
+}
