@@ -10,7 +10,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use rustls::pki_types::CertificateDer;
@@ -101,10 +101,7 @@ impl Memory {
             Role::Client => &self.clients,
             Role::Server => &self.servers,
         };
-        match generations.try_lock() {
-            Ok(generations) => Some(generations),
-            Err(TryLockError::WouldBlock | TryLockError::Poisoned(_)) => None,
-        }
+        generations.try_lock().ok()
     }
 }
 
