@@ -87,7 +87,8 @@ fn first(from: &PolicyFrom, examiner: &Examiner) -> anyhow::Result<Option<Policy
         PolicyFrom::Bundle(_) => return Ok(None),
     };
     // There is no traffic yet that should come first.
-    let examined = examiner.clone().at_start().look(Arc::new(source)).context("the policy is not usable")?;
+    let examined =
+        examiner.clone().at_start().look(Arc::new(source)).context("the policy is not usable")?;
     tell(&examined);
     Ok(Some(examined.policy))
 }

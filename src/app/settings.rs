@@ -83,6 +83,7 @@ fn inbound_listener(listener: &config::Inbound, way: &WayIn) -> anyhow::Result<I
         stream: stream(listener)?,
         callers: way.callers(),
         trust_forwarded_from: listener.trust_forwarded_from.clone(),
+        multiplex: listener.multiplex,
         limits: listener.limits.clone(),
     })
 }
@@ -103,6 +104,7 @@ fn outbound_listener(
             .as_ref()
             .zip(listener.fallback.as_ref())
             .map(|(way, file)| way.fallback(file, tls)),
+        multiplex: listener.multiplex,
         host: listener.host.as_deref().map(HeaderValue::from_str).transpose()?,
         limits: listener.limits.clone(),
     })

@@ -144,6 +144,10 @@ pub(super) struct InboundFile {
     /// Scopes of which a connection needs one (`tcp` only).
     #[schemars(with = "Option<Vec<String>>", example = ["ledger:use", "ledger:admin"])]
     pub any_of: Option<Vec<Option<String>>>,
+    /// Let another Sidegate carry many connections as streams of one (`tcp` only). Each is judged as
+    /// before; `limits.streams` bounds how many.
+    #[schemars(extend("default" = false))]
+    pub multiplex: Option<bool>,
     /// SPIFFE IDs of proxies whose `x-forwarded-*` and `forwarded` headers reach the application
     /// (`http` only). Anybody else's are removed.
     #[schemars(with = "Option<Vec<String>>", example = ["spiffe://example.org/prod/gateway"])]
@@ -211,6 +215,10 @@ pub(super) struct OutboundFile {
     /// The token to present here. Default: `jwt.present`.
     #[schemars(extend("default" = null))]
     pub present: Option<PresentFile>,
+    /// Carry many connections as streams of a few, to a Sidegate that lets us (`tcp` only). To
+    /// anybody else, one connection each.
+    #[schemars(extend("default" = false))]
+    pub multiplex: Option<bool>,
     /// Authority (`host` or `host:port`) sent in place of the application's own (`http` only).
     #[schemars(example = &"billing.prod.svc")]
     pub host: Option<String>,
@@ -225,7 +233,7 @@ pub(super) struct LimitsFile {
     /// Connections at a time on this listener.
     #[schemars(range(min = 1, max = 1_000_000), extend("default" = 10_000))]
     pub connections: Option<u64>,
-    /// Requests at a time on one HTTP/2 connection.
+    /// Requests at a time on one HTTP/2 connection, or streams on a shared one (`multiplex`).
     #[schemars(range(min = 1, max = 100_000), extend("default" = 100))]
     pub streams: Option<u64>,
     /// Size of all headers of one request: `8KiB` to `1MiB`.

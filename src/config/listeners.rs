@@ -85,6 +85,7 @@ pub(super) fn inbound(
     };
     let Terms { protocol, speaks, routes, notes, required } = terms?;
     let (accept, certificate) = proof?;
+    let multiplex = multiplex(file.multiplex, protocol, &at.key("multiplex"), problems);
     Some(Inbound {
         name,
         listen,
@@ -95,6 +96,7 @@ pub(super) fn inbound(
         notes,
         required,
         trust_forwarded_from: trust_forwarded_from?,
+        multiplex,
         accept,
         certificate,
         limits: limits?,
@@ -185,6 +187,7 @@ pub(super) fn outbound(
         let hint = "remove it; bytes pass as they come";
         at.key("host").report(problems, "does not go with `protocol: tcp`", hint);
     }
+    let multiplex = multiplex(file.multiplex, protocol, &at.key("multiplex"), problems);
 
     let listen = listen?;
     let name = match &file.name {
@@ -202,9 +205,24 @@ pub(super) fn outbound(
         connect_to: connect_to?,
         expect: expect?,
         fallback: proof?.fallback,
+        multiplex,
         host,
         limits: limits?,
     })
+}
+
+fn multiplex(
+    asked: Option<bool>,
+    protocol: Protocol,
+    at: &Place<'_>,
+    problems: &mut Problems,
+) -> bool {
+    let asked = asked == Some(true);
+    if asked && protocol == Protocol::Http {
+        let hint = "remove it; requests share connections anyway";
+        at.report(problems, "does not go with `protocol: http`", hint);
+    }
+    asked
 }
 
 fn local_listen(file: &OutboundFile, at: &Place<'_>, problems: &mut Problems) -> Option<Listen> {

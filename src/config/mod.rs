@@ -140,6 +140,8 @@ pub struct Inbound {
     pub required: Option<Required>,
     /// Peers whose `x-forwarded-*` headers reach the application.
     pub trust_forwarded_from: Vec<SpiffeId>,
+    /// Raw streams may share connections.
+    pub multiplex: bool,
     pub limits: Limits,
 }
 
@@ -155,6 +157,8 @@ pub struct Outbound {
     pub expect: Vec<SpiffeId>,
     /// What is done while there is no SVID; `None`: nothing. Only for HTTP.
     pub fallback: Option<Fallback>,
+    /// Raw streams may share connections.
+    pub multiplex: bool,
     /// Authority to send in place of the application's own.
     pub host: Option<String>,
     pub limits: Limits,

@@ -149,6 +149,11 @@ impl Socket {
 }
 
 impl Listener {
+    /// What the limit leaves: for streams that count like connections.
+    pub fn slots(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.slots)
+    }
+
     /// The next connection, with the slot it holds until it ends. The slot is taken first: beyond
     /// the limit callers wait in the kernel's queue and cost us nothing.
     pub async fn accept(&self) -> (Stream, Option<SocketAddr>, OwnedSemaphorePermit) {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
 use http::Request;
+use spiffe::SpiffeId;
 use tokio::time::timeout;
 
 use super::dialled::Dialled;
@@ -18,8 +19,11 @@ use super::worker::{Decision, Worker};
 use super::{Limits, Protocol};
 use crate::live::Live;
 use crate::net::{Stream, Target};
+use crate::telemetry::audit;
 use crate::telemetry::metrics::UpstreamResult;
-use crate::tls::{Connector, Context, HandshakeError, NamedConnector, Roots, SvidError};
+use crate::tls::{
+    Alpn, Connector, Context, HandshakeError, NamedConnector, Peer, Roots, SvidError,
+};
 use crate::token::Credential;
 
 /// How long requests may be put on a connection by token while we have an SVID: then the server is
@@ -53,6 +57,8 @@ pub(super) struct BySvid {
     pub(super) http1: Connector,
     pub(super) http2: Connector,
     pub(super) raw: Connector,
+    /// Where streams may share a connection, if the server takes that.
+    pub(super) streams: Option<Connector>,
 }
 
 /// TLS to a server that proves its name; we prove ourselves with each request.
@@ -84,6 +90,15 @@ pub(super) struct Link {
     pub(super) lifetime: Option<Lifetime>,
     /// Whose word was taken for the server, where requests have to carry our token.
     pub(super) vouched_by: Option<Weak<Roots>>,
+    /// Who the ends are, where it was agreed that it carries streams: each has its own audit line.
+    pub(super) carries_streams: Option<Ends>,
+}
+
+/// Who is on the ends of a connection that we have dialled.
+#[derive(Debug)]
+pub(super) struct Ends {
+    pub(super) peer: Peer,
+    pub(super) own: SpiffeId,
 }
 
 /// What a connection is for.
@@ -93,6 +108,8 @@ pub(super) enum Purpose {
     Http2,
     /// Raw TCP.
     Raw,
+    /// Raw TCP, and more streams besides if the server agrees.
+    Streams,
 }
 
 /// Why there is no connection by SVID.
@@ -115,7 +132,12 @@ impl Dialler {
             Dial::Application(target) => {
                 let stream = self.dial_target(target).await?;
                 self.worker.upstream(UpstreamResult::Connected);
-                return Ok(Link { wire: Wire::Plain(stream), lifetime: None, vouched_by: None });
+                return Ok(Link {
+                    wire: Wire::Plain(stream),
+                    lifetime: None,
+                    vouched_by: None,
+                    carries_streams: None,
+                });
             }
             Dial::Sidecar(sidecar) => sidecar,
         };
@@ -186,10 +208,18 @@ impl Dialler {
             Purpose::Http1 => &way.http1,
             Purpose::Http2 => &way.http2,
             Purpose::Raw => &way.raw,
+            Purpose::Streams => way.streams.as_ref().unwrap_or(&way.raw),
         };
         let stream = self.dial_target(&sidecar.target).await?;
         let now = SystemTime::now();
         let connected = self.shaken(connector.connect(stream, now)).await?;
+        let bounds = Bounds::dialled(&connected.peer, &connected.own);
+        let wire = Wire::Dialled(Box::new(Dialled::new(connected.stream)));
+        let link = self.link(wire, bounds, sidecar, now, self.age());
+        if connected.alpn == Alpn::Streams {
+            let ends = Ends { peer: connected.peer, own: connected.own.id };
+            return Ok(Link { carries_streams: Some(ends), ..link });
+        }
         let own_id = connected.own.id.to_string();
         // Whom we talk to is the outbound side's decision, and has its audit line.
         self.worker
@@ -201,9 +231,21 @@ impl Dialler {
                 ..Decision::outbound(sidecar.protocol.spoken())
             })
             .await?;
-        let bounds = Bounds::dialled(&connected.peer, &connected.own);
-        let wire = Wire::Dialled(Box::new(Dialled::new(connected.stream)));
-        Ok(self.link(wire, bounds, sidecar, now, self.age()))
+        Ok(link)
+    }
+
+    /// Writes the line of one more stream on a connection to `ends`.
+    pub(super) async fn record_stream(&self, ends: &Ends) -> Result<(), Fault> {
+        let own_id = ends.own.to_string();
+        self.worker
+            .record(&Decision {
+                listener: &self.listener,
+                peer_id: Some(ends.peer.uri()),
+                serial: Some(ends.peer.serial()),
+                local_id: Some(&own_id),
+                ..Decision::outbound(audit::Protocol::Tcp)
+            })
+            .await
     }
 
     async fn connect_by_token(
@@ -217,7 +259,7 @@ impl Dialler {
             Purpose::Http1 => &way.http1,
             Purpose::Http2 => &way.http2,
             // There is no place for a token in it.
-            Purpose::Raw => return Err(Fault::IdentityUnavailable),
+            Purpose::Raw | Purpose::Streams => return Err(Fault::IdentityUnavailable),
         };
         // Before the handshake: what changes while it lasts makes the connection an old one.
         let generation = sidecar.contexts.load().generation();
@@ -270,7 +312,7 @@ impl Dialler {
     ) -> Link {
         self.worker.upstream(UpstreamResult::Connected);
         let lifetime = Lifetime::new(Side::Dialled, bounds, age, &sidecar.contexts, now);
-        Link { wire, lifetime: Some(lifetime), vouched_by: None }
+        Link { wire, lifetime: Some(lifetime), vouched_by: None, carries_streams: None }
     }
 
     /// The most; the accepting side lets it live a little longer.
@@ -303,7 +345,7 @@ impl Sidecar {
     /// has said so, since it lets the far side choose the weaker proof.
     fn despite(&self, missed: &Missed, purpose: Purpose) -> Option<&ByToken> {
         let way = self.by_token.as_ref().filter(|way| way.also_without_svid)?;
-        let fits = missed.shown_no_svid && purpose != Purpose::Raw;
+        let fits = missed.shown_no_svid && !matches!(purpose, Purpose::Raw | Purpose::Streams);
         (fits && way.is_at_hand(SystemTime::now())).then_some(way)
     }
 }

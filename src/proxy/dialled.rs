@@ -41,6 +41,14 @@ impl Refusal {
         }
     }
 
+    /// Why a connection that has ended before it was of use did so.
+    pub(super) fn fault(&self) -> Fault {
+        match self.0.get() {
+            Some(alert) => Fault::UpstreamRefused(alert.clone()),
+            None => Fault::Unreachable(ErrorKind::ConnectionAborted.into()),
+        }
+    }
+
     fn note(&self, error: &io::Error) {
         if let Some(alert) = peer_alert(error) {
             self.0.get_or_init(|| alert);

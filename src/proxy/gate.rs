@@ -38,6 +38,8 @@ pub struct InboundSettings {
     pub stream: Option<Arc<Route>>,
     /// Who may connect, and what they are shown.
     pub callers: Callers,
+    /// Raw streams may share connections.
+    pub multiplex: bool,
     /// Who may say `x-forwarded-*` on behalf of others.
     pub trust_forwarded_from: Vec<SpiffeId>,
     pub limits: Limits,

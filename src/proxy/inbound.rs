@@ -29,6 +29,8 @@ use crate::policy::Pace;
 use crate::telemetry::{RequestId, audit};
 use crate::tls::{Accepted, Acceptor, Alpn, Context, HandshakeError};
 
+mod streams;
+
 /// How long a shutdown waits for handshakes that have begun: somebody who connects and says nothing
 /// must not hold it up.
 const LAST_HANDSHAKES: Duration = Duration::from_millis(500);
@@ -40,6 +42,14 @@ pub struct Inbound {
     acceptor: Acceptor,
 }
 
+/// A raw stream that was let in, and what it was let in for.
+struct Admitted {
+    far: Wire,
+    permit: Permit,
+    id: RequestId,
+    changes: Changes,
+}
+
 impl Inbound {
     pub fn new(
         settings: Arc<InboundSettings>,
@@ -47,11 +57,14 @@ impl Inbound {
         contexts: Live<Context>,
         worker: Rc<Worker>,
     ) -> Self {
-        let alpn: &[Alpn] = match settings.protocol {
-            Protocol::Http => &[Alpn::Http2, Alpn::Http1],
-            Protocol::Tcp => &[],
+        let callers = settings.callers.clone();
+        let acceptor = match settings.protocol {
+            Protocol::Http => Acceptor::new(contexts.clone(), &[Alpn::Http2, Alpn::Http1], callers),
+            Protocol::Tcp if settings.multiplex => {
+                Acceptor::optional(contexts.clone(), &[Alpn::Streams], callers)
+            }
+            Protocol::Tcp => Acceptor::new(contexts.clone(), &[], callers),
         };
-        let acceptor = Acceptor::new(contexts.clone(), alpn, settings.callers.clone());
         Self { gate: Rc::new(Gate::new(settings, judges, contexts, worker)), acceptor }
     }
 
@@ -66,8 +79,9 @@ impl Inbound {
             };
             let this = Rc::clone(&self);
             let phase = phase.clone();
+            let slots = listener.slots();
             self.gate.worker.spawn(async move {
-                this.connection(stream, address, slot, phase).await;
+                this.connection(stream, address, (slot, slots), phase).await;
             });
         }
     }
@@ -76,7 +90,7 @@ impl Inbound {
         self: Rc<Self>,
         stream: Stream,
         address: Option<SocketAddr>,
-        slot: OwnedSemaphorePermit,
+        (slot, slots): (OwnedSemaphorePermit, Arc<Semaphore>),
         phase: Phase,
     ) {
         // A connection is mostly idle. What only its beginning needs is not kept for the rest of
@@ -87,6 +101,10 @@ impl Inbound {
         let place = self.gate.worker.place(slot);
         match self.gate.settings.protocol {
             Protocol::Http => Box::pin(self.http(accepted, address, place, phase)).await,
+            Protocol::Tcp if accepted.alpn == Alpn::Streams => {
+                self.streams(accepted, address, slots, phase).await;
+                drop(place);
+            }
             Protocol::Tcp => {
                 Box::pin(self.tcp(accepted, address, phase)).await;
                 drop(place);
@@ -182,29 +200,47 @@ impl Inbound {
         let Accepted { stream, peer, own, .. } = accepted;
         let caller = self.gate.caller(peer, own, address);
         let lifetime = self.gate.lifetime(&caller);
+        let Some(admitted) = self.admit(&caller).await else { return };
+        let near = Wire::Accepted(Box::new(stream));
+        tokio::select! {
+            () = self.carry(near, admitted, &caller) => {}
+            () = ended(lifetime) => {}
+            () = phase.cut() => {}
+        }
+    }
+
+    /// Judges a raw stream and connects it to the application. `None`: it was refused, or there is
+    /// no application.
+    async fn admit(&self, caller: &Caller) -> Option<Admitted> {
         let started = Instant::now();
         // Subscribed before the first look, so that no change falls in between.
         let changes = self.gate.rules.changes();
         let id = RequestId::random();
-        let permit = match Box::pin(self.judge_stream(&caller, &id)).await {
+        let permit = match Box::pin(self.judge_stream(caller, &id)).await {
             Ok(permit) => permit,
-            Err(code) => return self.gate.worker.decided(code, started),
+            Err(code) => {
+                self.gate.worker.decided(code, started);
+                return None;
+            }
         };
         let far = match Box::pin(self.dial(&permit)).await {
             Ok(far) => far,
             Err(fault) => {
                 self.gate.worker.decided(fault.code(), started);
                 self.gate.complain("-", &fault);
-                return;
+                return None;
             }
         };
         self.gate.worker.decided("allowed", started);
-        let near = Wire::Accepted(Box::new(stream));
+        Some(Admitted { far, permit, id, changes })
+    }
+
+    /// Carries a stream until it ends, or is no longer permitted.
+    async fn carry(&self, near: Wire, admitted: Admitted, caller: &Caller) {
+        let Admitted { far, permit, id, changes } = admitted;
         tokio::select! {
             () = carry(&self.gate.worker, near, far, self.gate.settings.limits.idle) => {}
-            () = self.refused_later(&caller, &permit, &id, changes) => {}
-            () = ended(lifetime) => {}
-            () = phase.cut() => {}
+            () = self.refused_later(caller, &permit, &id, changes) => {}
         }
     }
 

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::activity::Activity;
 use super::arrived::Arrived;
+use super::carriers::{Carriers, RawLink};
 use super::connection::{Ends, dress, serve};
 use super::dial::{BySvid, ByToken, Dial, Purpose, Sidecar};
 use super::ending::{carry, ended};
@@ -43,6 +44,8 @@ pub struct OutboundSettings {
     pub expect: Option<Vec<SpiffeId>>,
     /// How we prove ourselves while we have no SVID; `None`: not at all.
     pub fallback: Option<Fallback>,
+    /// Raw streams share connections to a server that takes that.
+    pub multiplex: bool,
     /// What to say as the host; `None` leaves what the application said.
     pub host: Option<HeaderValue>,
     pub limits: Limits,
@@ -64,6 +67,8 @@ pub struct Fallback {
 pub struct Outbound {
     settings: Arc<OutboundSettings>,
     upstream: Upstream,
+    /// Where raw streams share connections.
+    carriers: Option<Carriers>,
     worker: Rc<Worker>,
     contexts: Live<Context>,
 }
@@ -76,7 +81,12 @@ impl Outbound {
     ) -> Self {
         let by_svid = settings.expect.as_ref().map(|expect| {
             let to = |alpn: &[Alpn]| Connector::new(contexts.clone(), alpn, expect.clone());
-            BySvid { http1: to(&[Alpn::Http1]), http2: to(&[Alpn::Http2]), raw: to(&[]) }
+            BySvid {
+                http1: to(&[Alpn::Http1]),
+                http2: to(&[Alpn::Http2]),
+                raw: to(&[]),
+                streams: settings.multiplex.then(|| to(&[Alpn::Streams])),
+            }
         });
         let sidecar = Sidecar {
             target: settings.connect_to.clone(),
@@ -91,7 +101,8 @@ impl Outbound {
             settings.limits.clone(),
             Rc::clone(&worker),
         );
-        Self { settings, upstream, worker, contexts }
+        let carriers = settings.multiplex.then(|| Carriers::new(contexts.clone()));
+        Self { settings, upstream, carriers, worker, contexts }
     }
 
     /// Accepts until the phase says to drain; connections go on in their own tasks.
@@ -139,7 +150,11 @@ impl Outbound {
         let started = Instant::now();
         let near = Wire::Plain(stream);
         // Mostly idle: what only the beginning needs is not kept for the rest.
-        let link = match Box::pin(self.upstream.own_link(Purpose::Raw)).await {
+        let link = match &self.carriers {
+            Some(carriers) => Box::pin(carriers.link(&self.upstream)).await,
+            None => Box::pin(self.upstream.own_link(Purpose::Raw)).await.map(RawLink::own),
+        };
+        let RawLink { wire, lifetime, _in_use } = match link {
             Ok(link) => link,
             Err(fault) => {
                 self.worker.decided(fault.code(), started);
@@ -154,8 +169,8 @@ impl Outbound {
         };
         self.worker.decided("allowed", started);
         tokio::select! {
-            () = carry(&self.worker, near, link.wire, self.settings.limits.idle) => {}
-            () = ended(link.lifetime) => {}
+            () = carry(&self.worker, near, wire, self.settings.limits.idle) => {}
+            () = ended(lifetime) => {}
             () = phase.cut() => {}
         }
     }

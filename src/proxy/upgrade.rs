@@ -31,7 +31,7 @@ pub(super) async fn ask(
     mut request: Request<RequestBody>,
     protocol: &HeaderValue,
 ) -> Result<Answer, Fault> {
-    let Link { wire, lifetime, vouched_by } = upstream.own_link(Purpose::Http1).await?;
+    let Link { wire, lifetime, vouched_by, .. } = upstream.own_link(Purpose::Http1).await?;
     upstream.prepare(&mut request, vouched_by.is_some())?;
     let refusal = wire.refusal();
     let explain = |error| refusal.explain(error);

@@ -155,6 +155,10 @@ impl Upstream {
         Err(Fault::Unreachable(ErrorKind::ConnectionAborted.into()))
     }
 
+    pub(super) fn dialler(&self) -> &Dialler {
+        &self.dialler
+    }
+
     /// A connection that no pool ever sees: for raw TCP, and for requests that switch protocols.
     pub(super) async fn own_link(&self, purpose: Purpose) -> Result<Link, Fault> {
         self.dialler.connect(purpose).await
@@ -277,7 +281,7 @@ impl Upstream {
         pool.iter().find(usable).map(Shared::lend)
     }
 
-    fn terms(&self, link: &Link) -> Terms {
+    pub(super) fn terms(&self, link: &Link) -> Terms {
         let vouched_by = link.vouched_by.clone();
         match &link.lifetime {
             Some(lifetime) => Terms {

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::dialled::{Dialled, Refusal};
+use super::mux::MuxStream;
 use crate::net::Stream;
 use crate::tls::ServerStream;
 
@@ -15,13 +16,15 @@ pub(super) enum Wire {
     Plain(Stream),
     Accepted(Box<ServerStream<Stream>>),
     Dialled(Box<Dialled>),
+    /// To a sidecar as well, as one of many on a connection.
+    Shared(Box<MuxStream>),
 }
 
 impl Wire {
     /// Where a refusal by the other end is noted. Our own application never refuses us.
     pub(super) fn refusal(&self) -> Refusal {
         match self {
-            Self::Plain(_) | Self::Accepted(_) => Refusal::default(),
+            Self::Plain(_) | Self::Accepted(_) | Self::Shared(_) => Refusal::default(),
             Self::Dialled(stream) => stream.refusal(),
         }
     }
@@ -32,6 +35,8 @@ impl Wire {
             Self::Plain(stream) => stream.reset_on_drop(),
             Self::Accepted(stream) => stream.get_ref().0.reset_on_drop(),
             Self::Dialled(stream) => stream.reset_on_drop(),
+            // It is, unless both sides have said that they are done.
+            Self::Shared(_) => {}
         }
     }
 }
@@ -46,6 +51,7 @@ impl AsyncRead for Wire {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Accepted(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Dialled(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Shared(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
@@ -60,6 +66,7 @@ impl AsyncWrite for Wire {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Accepted(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Dialled(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Shared(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -72,6 +79,7 @@ impl AsyncWrite for Wire {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Accepted(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Dialled(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Shared(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
 
@@ -84,6 +92,7 @@ impl AsyncWrite for Wire {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Self::Accepted(stream) => Pin::new(stream).poll_flush(cx),
             Self::Dialled(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Shared(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -92,6 +101,7 @@ impl AsyncWrite for Wire {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Accepted(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Dialled(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Shared(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

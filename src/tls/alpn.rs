@@ -2,6 +2,7 @@
 
 const HTTP_1: &[u8] = b"http/1.1";
 const HTTP_2: &[u8] = b"h2";
+const STREAMS: &[u8] = b"sidegate-tcp/1";
 
 /// The protocol inside the TLS connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -10,6 +11,8 @@ pub enum Alpn {
     None,
     Http1,
     Http2,
+    /// Raw streams, many on one connection: between two Sidegates only.
+    Streams,
 }
 
 impl Alpn {
@@ -19,6 +22,7 @@ impl Alpn {
             Self::None => None,
             Self::Http1 => Some(HTTP_1.to_vec()),
             Self::Http2 => Some(HTTP_2.to_vec()),
+            Self::Streams => Some(STREAMS.to_vec()),
         };
         offered.iter().filter_map(name).collect()
     }
@@ -28,6 +32,7 @@ impl Alpn {
         match name {
             Some(HTTP_1) => Self::Http1,
             Some(HTTP_2) => Self::Http2,
+            Some(STREAMS) => Self::Streams,
             _ => Self::None,
         }
     }

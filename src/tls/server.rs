@@ -28,6 +28,9 @@ use crate::live::Live;
 pub struct Acceptor {
     contexts: Live<Context>,
     alpn: Vec<Vec<u8>>,
+    /// Of callers who must show an SVID: one that names only protocols which we do not speak is
+    /// accepted without any, as if it had named none.
+    optional: bool,
     callers: Callers,
 }
 
@@ -69,7 +72,13 @@ impl Acceptor {
     /// `alpn` in order of preference. A client that names no protocol is accepted; one that names
     /// only others is not. With an empty list nothing is negotiated.
     pub fn new(contexts: Live<Context>, alpn: &[Alpn], callers: Callers) -> Self {
-        Self { contexts, alpn: Alpn::wire(alpn), callers }
+        Self { contexts, alpn: Alpn::wire(alpn), optional: false, callers }
+    }
+
+    /// Speaks one of the protocols with whoever names it, and none with everybody else: what a
+    /// caller names besides is its own affair.
+    pub fn optional(contexts: Live<Context>, alpn: &[Alpn], callers: Callers) -> Self {
+        Self { optional: true, ..Self::new(contexts, alpn, callers) }
     }
 
     /// Takes as long as the client does: the time limit is the caller's.
@@ -113,7 +122,7 @@ impl Acceptor {
 
     async fn accept_verified<IO>(
         &self,
-        io: IO,
+        mut io: IO,
         context: &Context,
         now: SystemTime,
     ) -> Result<Accepted<IO>, HandshakeError>
@@ -122,13 +131,24 @@ impl Acceptor {
     {
         let own = context.own_at(now)?;
         let verifier = context.verifier(Expect::Any, now);
-        let config = context.server(Arc::clone(&verifier) as _, own.shown(), &self.alpn)?;
-        let stream = match shake_hands(io, config, Vec::new()).await {
+        let (alpn, come) = if self.optional {
+            let hello = hello(&mut io).await.map_err(HandshakeError::from_io)?;
+            let known = hello.protocols.iter().any(|name| self.speaks(name));
+            (if known { self.alpn.as_slice() } else { &[] }, hello.bytes)
+        } else {
+            (self.alpn.as_slice(), Vec::new())
+        };
+        let config = context.server(Arc::clone(&verifier) as _, own.shown(), alpn)?;
+        let stream = match shake_hands(io, config, come).await {
             Ok(stream) => stream,
             Err(error) => return Err(verifier.explain(error)),
         };
         let peer = Some(verifier.peer()?);
         Ok(Accepted::new(stream, peer, Presented::Svid(context.terms(own))))
+    }
+
+    fn speaks(&self, name: &[u8]) -> bool {
+        self.alpn.iter().any(|known| known == name)
     }
 }
 
@@ -184,11 +204,13 @@ fn from_files(files: &Certificate) -> Shown {
 struct Hello {
     /// Whom it asks for.
     name: Option<String>,
+    /// What it offers to speak.
+    protocols: Vec<Vec<u8>>,
     /// All that has been read.
     bytes: Vec<u8>,
 }
 
-/// Reads as far as the name that the client asks for. All that follows is by one certificate, even
+/// Reads as far as what the client asks for. All that follows is by one certificate, even
 /// if the client asks for another name in a second hello.
 async fn hello<IO>(io: &mut IO) -> io::Result<Hello>
 where
@@ -206,8 +228,11 @@ where
             at += acceptor.read_tls(&mut come)?;
             match acceptor.accept() {
                 Ok(Some(accepted)) => {
-                    let name = accepted.client_hello().server_name().map(str::to_owned);
-                    return Ok(Hello { name, bytes });
+                    let hello = accepted.client_hello();
+                    let name = hello.server_name().map(str::to_owned);
+                    let protocols = hello.alpn().into_iter().flatten();
+                    let protocols = protocols.map(<[u8]>::to_vec).collect();
+                    return Ok(Hello { name, protocols, bytes });
                 }
                 Ok(None) => {}
                 Err((error, mut alert)) => {

@@ -32,7 +32,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("clap::", &["cli"]),
     ("clap_complete::", &["cli"]),
     ("flate2::", &["opa"]),
-    ("h2::", &["http2"]),
+    ("h2::", &["http2", "proxy"]), // raw streams over a shared connection
     ("libc::", &["files"]),
     ("notify::", &["files"]),
     ("print!", &["cli"]),

@@ -22,6 +22,7 @@ mod inbound_http;
 mod inbound_grpc;
 mod inbound_websocket;
 mod inbound_tcp;
+mod multiplex;
 mod inbound_tokens;
 mod token_refusals;
 mod token_rights;

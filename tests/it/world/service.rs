@@ -175,6 +175,7 @@ impl Surroundings<'_> {
                 "protocol": "tcp",
                 "forward_to": self.tcp_app.to_string(),
                 "scopes": scopes,
+                "multiplex": spec.multiplex,
                 "limits": spec.limits,
             }));
         }
@@ -201,6 +202,9 @@ impl Surroundings<'_> {
             if !methods.as_array().unwrap().contains(&json!("spiffe")) {
                 listener.as_object_mut().unwrap().remove("expect");
             }
+        }
+        if call.protocol == "tcp" {
+            listener["multiplex"] = json!(self.spec.multiplex);
         }
         if let Some(host) = call.host {
             listener["host"] = json!(host);

@@ -14,6 +14,8 @@ pub struct Spec {
     pub grant: Value,
     pub routes: Vec<Value>,
     pub tcp: Option<Value>,
+    /// Its raw streams share connections, both ways.
+    pub multiplex: bool,
     pub calls: Vec<Call>,
     pub limits: Value,
     pub ttl: Duration,
@@ -109,6 +111,7 @@ impl Spec {
             grant: json!({"roles": [], "scopes": []}),
             routes: Vec::new(),
             tcp: None,
+            multiplex: false,
             calls: Vec::new(),
             limits: json!({}),
             ttl: Duration::from_secs(3_600),
@@ -189,6 +192,11 @@ impl Spec {
     /// Beside HTTP, or instead of it, it takes raw streams.
     pub fn tcp(mut self, scope: &str) -> Self {
         self.tcp = Some(json!([scope]));
+        self
+    }
+
+    pub fn multiplexes(mut self) -> Self {
+        self.multiplex = true;
         self
     }
 

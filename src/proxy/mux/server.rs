@@ -1,0 +1,83 @@
+//! The end that accepted: it is asked for streams.
+
+use bytes::Bytes;
+use h2::server::{Builder, Connection, SendResponse};
+use h2::{Reason, RecvStream};
+use http::{Method, Request, Response};
+use tokio::io::{AsyncRead, AsyncWrite, BufWriter};
+
+use super::stream::{MuxStream, Receiver};
+use super::{
+    FRAME_BYTES, HEAD_BYTES, MISTAKES, SEND_BUFFER, STREAM_WINDOW, TORN_AT_ONCE, WRITE_BUFFER,
+    connection_window,
+};
+
+/// A connection whose other end asks for streams.
+pub(in crate::proxy) struct Carried<IO> {
+    connection: Connection<BufWriter<IO>, Bytes>,
+}
+
+/// A stream that the other end has asked for. Dropped, it is refused.
+pub(in crate::proxy) struct Asked {
+    bytes: RecvStream,
+    answer: SendResponse<Bytes>,
+}
+
+impl<IO> Carried<IO>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    pub(in crate::proxy) async fn accept(io: IO, streams: u32) -> Result<Self, h2::Error> {
+        let connection = Builder::new()
+            .initial_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(connection_window(streams))
+            .max_concurrent_streams(streams)
+            .max_send_buffer_size(SEND_BUFFER)
+            .max_header_list_size(HEAD_BYTES)
+            .max_frame_size(FRAME_BYTES)
+            .max_concurrent_reset_streams(TORN_AT_ONCE)
+            .max_local_error_reset_streams(Some(MISTAKES))
+            // Of one moment: an application may well open many connections and tear them at once.
+            .max_pending_accept_reset_streams(usize::try_from(streams).unwrap_or(usize::MAX))
+            .handshake(BufWriter::with_capacity(WRITE_BUFFER, io))
+            .await?;
+        Ok(Self { connection })
+    }
+
+    /// The next stream asked for. It has to be waited for all the time: the bytes of all streams
+    /// move by it. `None` once the connection is over.
+    pub(in crate::proxy) async fn next(&mut self) -> Result<Option<Asked>, h2::Error> {
+        while let Some(asked) = self.connection.accept().await {
+            let (request, mut answer): (Request<RecvStream>, _) = asked?;
+            if *request.method() == Method::CONNECT {
+                return Ok(Some(Asked { bytes: request.into_body(), answer }));
+            }
+            answer.send_reset(Reason::PROTOCOL_ERROR);
+        }
+        Ok(None)
+    }
+
+    /// Asks the other end to open no more streams; those that are open go on.
+    pub(in crate::proxy) fn retire(&mut self) {
+        self.connection.graceful_shutdown();
+    }
+}
+
+impl Asked {
+    pub(in crate::proxy) fn open(mut self) -> Result<MuxStream, h2::Error> {
+        let sender = self.answer.send_response(Response::new(()), false)?;
+        Ok(MuxStream::new(sender, Receiver::Open(self.bytes)))
+    }
+}
+
+impl<IO> std::fmt::Debug for Carried<IO> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Carried").finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Asked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Asked").finish_non_exhaustive()
+    }
+}
