@@ -122,6 +122,11 @@ impl Requester {
         self.shared.open.get()
     }
 
+    /// Requests at once that the other end takes, as far as it has said: at least one, which waits.
+    pub fn capacity(&self) -> usize {
+        self.requests.borrow().current_max_send_streams().max(1)
+    }
+
     /// Counts a request for as long as the result lives.
     pub fn begin(&self) -> Open {
         self.shared.open.set(self.shared.open.get() + 1);

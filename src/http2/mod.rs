@@ -19,12 +19,15 @@ use std::time::Duration;
 
 pub use client::{Dialled, Open, Requester, dial};
 pub use error::StreamError;
+pub use keep_alive::KeepAlive;
 pub use received::Received;
 pub use server::{Accepted, accept};
 
 /// Bounds of one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
+    /// Time in which a client must have begun to speak.
+    pub greeting: Duration,
     /// Streams at once that a client may open.
     pub streams: u32,
     /// Bytes of a head or of trailers.
@@ -40,13 +43,15 @@ pub struct Limits {
 pub async fn inspect(bytes: &[u8]) {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let limits = Limits {
+        greeting: Duration::from_secs(1),
         streams: 16,
         header_bytes: 16 * 1024,
         stream_window: 1 << 16,
         connection_window: 1 << 18,
     };
     let (near, far) = tokio::io::duplex(4 * 1024);
-    let echo = |request: http::Request<Received>| async { http::Response::new(request.into_body()) };
+    let echo =
+        |request: http::Request<Received>| async { http::Response::new(request.into_body()) };
     let (mut answers, mut requests) = tokio::io::split(far);
     let asked = async {
         requests.write_all(bytes).await.ok();
@@ -64,4 +69,7 @@ pub async fn inspect(bytes: &[u8]) {
 /// After so long without a byte the other end is asked whether it is there.
 const PING_AFTER: Duration = Duration::from_secs(20);
 /// And has so long to answer.
-const PING_PATIENCE: Duration = Duration::from_secs(10);
+pub const PING_PATIENCE: Duration = Duration::from_secs(10);
+/// How long somebody who has only just connected may still begin once no more is taken: what they
+/// are about to ask gets a goodbye, rather than a connection that closes as they send.
+const LAST_CALL: Duration = Duration::from_millis(500);

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -13,13 +13,14 @@ use http::{Request, Response};
 use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::spawn_local;
+use tokio::time::{Instant, Sleep, sleep};
 
-use super::Limits;
 use super::cork::{Cork, Corked};
 use super::error::StreamError;
 use super::keep_alive::KeepAlive;
 use super::pipe::Pipe;
 use super::received::Received;
+use super::{LAST_CALL, Limits};
 
 /// Streams that a client has opened and reset before they were looked at.
 const MOST_RESET_EARLY: usize = 20;
@@ -43,7 +44,8 @@ enum State<T>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    Greeting(Handshake<Corked<T>, Bytes>),
+    /// Until the client has begun to speak, or has had its time.
+    Greeting(Box<Handshake<Corked<T>, Bytes>>, Pin<Box<Sleep>>),
     Serving(Box<Connection<Corked<T>, Bytes>>, Option<KeepAlive>),
 }
 
@@ -61,7 +63,8 @@ where
         .max_pending_accept_reset_streams(MOST_RESET_EARLY)
         .max_local_error_reset_streams(Some(MOST_ERRORS))
         .handshake(stream);
-    Accepted { state: State::Greeting(greeting), cork, answer, retired: false }
+    let state = State::Greeting(Box::new(greeting), Box::pin(sleep(limits.greeting)));
+    Accepted { state, cork, answer, retired: false }
 }
 
 impl<T, H> Accepted<T, H>
@@ -74,8 +77,14 @@ where
         H: Unpin,
     {
         self.retired = true;
-        if let State::Serving(connection, _) = &mut self.state {
-            connection.graceful_shutdown();
+        match &mut self.state {
+            State::Greeting(_, patience) => {
+                let last = Instant::now() + LAST_CALL;
+                if last < patience.deadline() {
+                    patience.as_mut().reset(last);
+                }
+            }
+            State::Serving(connection, _) => connection.graceful_shutdown(),
         }
     }
 }
@@ -89,8 +98,11 @@ where
     B::Error: Error + 'static,
 {
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
-        if let State::Greeting(greeting) = &mut self.state {
-            let mut connection = ready!(Pin::new(greeting).poll(cx))?;
+        if let State::Greeting(greeting, patience) = &mut self.state {
+            let Poll::Ready(greeted) = Pin::new(greeting).poll(cx) else {
+                return patience.as_mut().poll(cx).map(Ok);
+            };
+            let mut connection = greeted?;
             if self.retired {
                 connection.graceful_shutdown();
             }

@@ -105,13 +105,15 @@ impl Carriers {
                 },
             };
             let in_use = InUse::new(&shared.streams);
-            upstream.dialler().record_stream(&shared.ends).await?;
-            shared.used.set(Instant::now());
-            match shared.carrier.open() {
-                Ok(stream) => return Ok(RawLink::shared(stream, in_use)),
+            let Ok(stream) = shared.carrier.open() else {
                 // Retired by the other end, or torn: not a byte of this stream was sent.
-                Err(_) => shared.over.set(true),
-            }
+                shared.over.set(true);
+                continue;
+            };
+            shared.used.set(Instant::now());
+            // Without its line the stream is dropped, and so reset, before anything is sent on it.
+            upstream.dialler().record_stream(&shared.ends).await?;
+            return Ok(RawLink::shared(stream, in_use));
         }
         Err(Fault::Unreachable(std::io::ErrorKind::ConnectionAborted.into()))
     }

@@ -220,6 +220,7 @@ fn over_http1(limits: &Limits) -> Builder<LocalExecutor> {
 
 fn over_http2(limits: &Limits) -> http2::Limits {
     http2::Limits {
+        greeting: limits.header_read,
         streams: limits.streams,
         header_bytes: u32::try_from(limits.header_bytes).unwrap_or(u32::MAX),
         stream_window: H2_STREAM_WINDOW,

@@ -63,7 +63,10 @@ struct Judged {
 
 impl Session {
     /// From a request to its answer, whatever comes in between.
-    pub(super) async fn exchange(self: Rc<Self>, request: Request<Arrived>) -> Response<ResponseBody> {
+    pub(super) async fn exchange(
+        self: Rc<Self>,
+        request: Request<Arrived>,
+    ) -> Response<ResponseBody> {
         let running = self.activity.begin();
         let started = Instant::now();
         let request_id = headers::request_id(request.headers());

@@ -87,7 +87,7 @@ pub(super) fn fault(fault: &Fault, grpc: bool, request_id: &str) -> Response<Res
 }
 
 /// Leaves the body out, as an answer to `HEAD` does, and only says how long it would be. In HTTP/2
-/// hyper sends what it is given, and a client takes content after `HEAD` for a broken protocol.
+/// what it is given is sent, and a client takes content after `HEAD` for a broken protocol.
 pub(super) fn leave_out_body(response: &mut Response<ResponseBody>) {
     if let Some(length) = response.body().size_hint().exact().filter(|length| *length > 0) {
         response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));

@@ -27,7 +27,7 @@ use super::worker::Worker;
 use super::{HYPERS_HEADERS, Limits};
 use crate::http2::{self, Requester};
 
-/// Requests on one HTTP/2 connection before another is made.
+/// Requests on one HTTP/2 connection before another is made, even if the server takes more.
 const MOST_STREAMS: usize = 100;
 /// Connections that a request is offered to. One that takes no more is left out the next time.
 const MOST_ATTEMPTS: usize = 8;
@@ -251,6 +251,8 @@ impl Upstream {
         let Link { wire, lifetime, .. } = link;
         let refusal = wire.refusal();
         let limits = http2::Limits {
+            // Here it is us who greet.
+            greeting: Duration::MAX,
             // It is for servers to open none towards us.
             streams: 0,
             header_bytes: u32::try_from(self.dialler.limits.header_bytes).unwrap_or(u32::MAX),
@@ -275,7 +277,7 @@ impl Upstream {
         let mut pool = self.http2.borrow_mut();
         pool.retain(|shared| shared.terms.hold(generation) && !shared.requester.is_closed());
         let usable = |shared: &&Shared| {
-            shared.requester.open() < MOST_STREAMS
+            shared.requester.open() < shared.requester.capacity().min(MOST_STREAMS)
                 && self.dialler.may_use(shared.terms.vouched_by.as_ref())
         };
         pool.iter().find(usable).map(Shared::lend)

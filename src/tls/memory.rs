@@ -29,8 +29,10 @@ const CHAIN_BYTES_MAX: usize = 16 * 1024;
 #[derive(Debug)]
 pub(super) struct Good {
     role: Role,
-    der: Box<[u8]>,
+    /// One allocation with the key under which it is found.
+    der: Arc<[u8]>,
     intermediates: Box<[CertificateDer<'static>]>,
+    /// As they were sent.
     bytes: usize,
     leaf: Arc<Leaf>,
     /// When all of it holds: leaf, intermediates and authority.
@@ -54,7 +56,7 @@ struct Generations {
 #[derive(Default)]
 struct Generation {
     /// By the leaf: whoever sends it with other certificates around it takes its own place.
-    good: HashMap<Box<[u8]>, Arc<Good>>,
+    good: HashMap<Arc<[u8]>, Arc<Good>>,
     bytes: usize,
 }
 
@@ -73,6 +75,11 @@ impl Good {
 
     pub(super) fn leaf(&self) -> &Arc<Leaf> {
         &self.leaf
+    }
+
+    /// With what was read in them: the ID, in two forms of one length, and the serial number.
+    fn kept_bytes(&self) -> usize {
+        self.bytes + 2 * self.leaf.uri.len() + self.leaf.serial.len()
     }
 }
 
@@ -118,18 +125,18 @@ impl Generations {
     fn keep(&mut self, good: Arc<Good>) {
         self.young.remove(&good.der);
         let full = self.young.good.len() >= ENTRIES_MAX;
-        if full || self.young.bytes + good.bytes > BYTES_MAX {
+        if full || self.young.bytes + good.kept_bytes() > BYTES_MAX {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.bytes += good.bytes;
-        self.young.good.insert(good.der.clone(), good);
+        self.young.bytes += good.kept_bytes();
+        self.young.good.insert(Arc::clone(&good.der), good);
     }
 }
 
 impl Generation {
     fn remove(&mut self, leaf: &[u8]) -> Option<Arc<Good>> {
         let good = self.good.remove(leaf)?;
-        self.bytes -= good.bytes;
+        self.bytes -= good.kept_bytes();
         Some(good)
     }
 }

@@ -47,6 +47,24 @@ async fn upstream_connections(world: &World, service: &str) -> f64 {
 }
 
 #[tokio::test]
+async fn requests_beyond_what_a_connection_takes_go_on_another() {
+    let world = shop_and_orders(json!({"streams": 1}), 1).await;
+    let mut connection = world.from("shop").http2("orders").await;
+    let mut other = connection.share();
+    assert_eq!(connection.get("/orders/7").await.status(), 200);
+    let (held, passing) = tokio::join!(connection.get("/held-head"), async {
+        world.app("orders").reached(2).await;
+        let passing = within("a connection of its own", other.get("/orders/7")).await;
+        world.app("orders").release();
+        passing
+    });
+    assert_eq!((held.status(), passing.status()), (200, 200));
+    assert_eq!(upstream_connections(&world, "shop").await, 2.0);
+    assert_eq!(connection.get("/orders/7").await.status(), 200);
+    assert_eq!(upstream_connections(&world, "shop").await, 2.0);
+}
+
+#[tokio::test]
 async fn a_connection_that_has_grown_old_is_replaced_and_nobody_notices() {
     let world = shop_and_orders(json!({"connection_age": "300ms"}), 1).await;
     let shop = world.from("shop");

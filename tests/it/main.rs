@@ -23,6 +23,7 @@ mod inbound_grpc;
 mod inbound_websocket;
 mod inbound_tcp;
 mod multiplex;
+mod multiplex_bounds;
 mod inbound_tokens;
 mod token_refusals;
 mod token_rights;

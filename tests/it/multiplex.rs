@@ -22,8 +22,8 @@ use crate::world::stranger::Stranger;
 use crate::world::tcp_app::{GOODBYE, RESET};
 use crate::world::wait::{holds, until, within};
 
-const SHOP: &str = "spiffe://example.org/prod/shop";
-const ALPN: &str = "sidegate-tcp/1";
+pub const SHOP: &str = "spiffe://example.org/prod/shop";
+pub const ALPN: &str = "sidegate-tcp/1";
 /// A second, and what a busy machine takes.
 const SOON: Duration = Duration::from_millis(1_500);
 
@@ -455,7 +455,7 @@ async fn streams_that_outlast_the_drain_are_cut() {
 }
 
 /// A peer with a real SVID that speaks the protocol by another library, and not always properly.
-async fn peer(stranger: &Stranger) -> SendRequest<Bytes> {
+pub async fn peer(stranger: &Stranger) -> SendRequest<Bytes> {
     let stream = stranger.connect(&[ALPN]).await.unwrap();
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(ALPN.as_bytes()));
     let (sender, connection) = h2::client::handshake(stream).await.unwrap();
@@ -463,7 +463,7 @@ async fn peer(stranger: &Stranger) -> SendRequest<Bytes> {
     sender.ready().await.unwrap()
 }
 
-fn ask(method: Method) -> Request<()> {
+pub fn ask(method: Method) -> Request<()> {
     let uri = if method == Method::CONNECT { "tcp" } else { "http://tcp/" };
     Request::builder().method(method).uri(uri).body(()).unwrap()
 }

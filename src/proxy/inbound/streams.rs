@@ -27,6 +27,8 @@ struct Company {
     /// a connection of its own.
     first: Arc<Semaphore>,
     open: Rc<Cell<usize>>,
+    /// When the last of them ended.
+    unused_since: Cell<Instant>,
     phase: Phase,
 }
 
@@ -50,7 +52,8 @@ impl Inbound {
         };
         let first = Arc::new(Semaphore::new(1));
         let (open, cut) = (Rc::default(), phase.clone());
-        let company = Rc::new(Company { caller, slots, first, open, phase });
+        let unused_since = Cell::new(Instant::now());
+        let company = Rc::new(Company { caller, slots, first, open, unused_since, phase });
         tokio::select! {
             () = Rc::clone(&self).each_stream(carried, company, lifetime.clone()) => {}
             // With the connection, every stream on it is torn.
@@ -67,7 +70,7 @@ impl Inbound {
         mut lifetime: Lifetime,
     ) {
         let idle = self.gate.settings.limits.idle;
-        let mut unused_since = Instant::now();
+        let mut look_again = Instant::now() + idle;
         let mut retired = false;
         loop {
             tokio::select! {
@@ -80,13 +83,11 @@ impl Inbound {
                     retired = true;
                     carried.retire();
                 }
-                () = sleep_until(unused_since + idle) => {
-                    if company.open.get() > 0 {
-                        unused_since = Instant::now();
-                    } else if retired {
-                        return;
-                    } else {
-                        (retired, unused_since) = (true, Instant::now());
+                // Once retired, the connection ends by itself when all that was written is out.
+                () = sleep_until(look_again), if !retired => {
+                    look_again = company.unused_since() + idle;
+                    if look_again <= Instant::now() {
+                        retired = true;
                         carried.retire();
                     }
                 }
@@ -103,14 +104,23 @@ impl Inbound {
                 () = company.phase.cut() => {}
             }
             drop(in_use);
+            company.unused_since.set(Instant::now());
         });
     }
 
-    async fn stream(&self, asked: Asked, company: &Company) {
-        let Some(slot) = company.slot().await else { return };
-        let place = self.gate.worker.place(slot);
-        let Some(admitted) = self.admit(&company.caller).await else { return };
-        // Whoever asked may have gone by now, or the connection.
+    async fn stream(&self, mut asked: Asked, company: &Company) {
+        let admitting = async {
+            let place = self.gate.worker.place(company.slot().await?);
+            Some((place, self.admit(&company.caller).await?))
+        };
+        // A stream that is reset counts no longer towards what its connection may have open: did its
+        // task go on, there would be no bound to them.
+        let admitted = tokio::select! {
+            biased;
+            () = asked.gone() => None,
+            admitted = admitting => admitted,
+        };
+        let Some((place, admitted)) = admitted else { return };
         let Ok(near) = asked.open() else { return };
         self.carry(Wire::Shared(Box::new(near)), admitted, &company.caller).await;
         drop(place);
@@ -118,6 +128,10 @@ impl Inbound {
 }
 
 impl Company {
+    fn unused_since(&self) -> Instant {
+        if self.open.get() > 0 { Instant::now() } else { self.unused_since.get() }
+    }
+
     /// Beyond the listener's limit a stream waits, as a connection does.
     async fn slot(&self) -> Option<OwnedSemaphorePermit> {
         tokio::select! {

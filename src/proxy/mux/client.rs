@@ -1,6 +1,8 @@
 //! The end that dialled: it opens streams.
 
-use std::time::Duration;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
@@ -8,18 +10,15 @@ use h2::{Ping, PingPong};
 use http::{Method, Request, Uri};
 use tokio::io::{AsyncRead, AsyncWrite, BufWriter};
 use tokio::sync::oneshot;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
+use super::heard::Heard;
 use super::stream::{MuxStream, Receiver};
 use super::{
-    FRAME_BYTES, HEAD_BYTES, MISTAKES, MOST_STREAMS, SEND_BUFFER, STREAM_WINDOW, TORN_AT_ONCE,
-    WRITE_BUFFER, connection_window,
+    FRAME_BYTES, FRAMES_COST, HEAD_BYTES, MISTAKES, MOST_STREAMS, SEND_BUFFER, STREAM_WINDOW,
+    TORN_AT_ONCE, WRITE_BUFFER, connection_window,
 };
-
-/// How often the other end is asked whether it is still there, and how long it may take to say so:
-/// the streams of a connection whose other end has vanished would wait forever.
-const ASK_EVERY: Duration = Duration::from_secs(20);
-const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
+use crate::http2::{KeepAlive, PING_PATIENCE};
 
 /// Opens streams on one connection, for as long as it lives.
 #[derive(Clone)]
@@ -35,10 +34,13 @@ pub(in crate::proxy) async fn connect<IO>(
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
+    let io = Heard::new(io);
+    let heard = io.last();
     let (sender, mut connection) = Builder::new()
         .enable_push(false)
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(connection_window(MOST_STREAMS))
+        .data_frame_budget(FRAMES_COST)
         .max_send_buffer_size(SEND_BUFFER)
         .max_header_list_size(HEAD_BYTES)
         .max_frame_size(FRAME_BYTES)
@@ -49,10 +51,18 @@ where
     let pings = connection.ping_pong();
     let (let_in, waiting) = oneshot::channel();
     let driven = async move {
-        tokio::select! {
-            _ = connection => {}
-            () = unanswered(pings, let_in) => {}
-        }
+        let mut greeted = pin!(greeted(pings, let_in));
+        let keep_alive = tokio::select! {
+            _ = &mut connection => return,
+            answered = &mut greeted => answered,
+        };
+        let Some(mut keep_alive) = keep_alive else { return };
+        // The streams of a connection whose other end has vanished would wait forever.
+        poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
+            Poll::Ready(_) => Poll::Ready(()),
+            Poll::Pending => keep_alive.poll_gone(cx, heard.get(), true),
+        })
+        .await;
     };
     Ok((Carrier { sender }, driven, waiting))
 }
@@ -79,16 +89,12 @@ impl std::fmt::Debug for Carrier {
     }
 }
 
-/// Resolves when the other end does not answer. Its first answer comes after its settings, and so
-/// after it has looked at our certificate.
-async fn unanswered(pings: Option<PingPong>, let_in: oneshot::Sender<()>) {
-    let Some(mut pings) = pings else { return };
-    let mut let_in = Some(let_in);
-    while let Ok(Ok(_)) = timeout(ANSWERED_WITHIN, pings.ping(Ping::opaque())).await {
-        if let Some(let_in) = let_in.take() {
-            // Nobody waits any more: then nobody has to know.
-            let_in.send(()).ok();
-        }
-        sleep(ASK_EVERY).await;
-    }
+/// Tells when the other end has answered for the first time, which it does after its settings, and so
+/// after it has looked at our certificate. `None`: it did not.
+async fn greeted(pings: Option<PingPong>, let_in: oneshot::Sender<()>) -> Option<KeepAlive> {
+    let mut pings = pings?;
+    timeout(PING_PATIENCE, pings.ping(Ping::opaque())).await.ok()?.ok()?;
+    // Nobody waits any more: then nobody has to know.
+    let_in.send(()).ok();
+    Some(KeepAlive::new(pings))
 }

@@ -2,6 +2,7 @@
 //! none of its requests. Knows a connection and its streams; who may open one, and what it is
 //! connected to, is decided elsewhere.
 
+mod heard;
 mod in_use;
 mod stream;
 mod client;
@@ -30,7 +31,16 @@ const MISTAKES: usize = 256;
 /// A head says nothing here.
 const HEAD_BYTES: u32 = 1024;
 
-/// Room for every stream's window: whoever does not read stalls nobody else.
+/// Streams that may stand still with their windows full before those of others on the connection do:
+/// what a caller is lent before anything is known of its streams has an end. It is as many as one
+/// connection carries before there is another.
+const STANDING_STILL: u32 = 32;
+/// What unread frames may cost besides their bytes, as the library reckons it: 256 bytes for each
+/// that is shorter, less its length. Enough for a stream whose window is full of single bytes: its
+/// application may write as it likes, and beyond this the whole connection ends.
+const FRAMES_COST: usize = 256 * STREAM_WINDOW as usize;
+
+/// Room for so many streams' windows: whoever does not read stalls nobody else.
 fn connection_window(streams: u32) -> u32 {
     const MOST: u32 = i32::MAX.unsigned_abs();
     streams.saturating_mul(STREAM_WINDOW).min(MOST)

@@ -1,5 +1,7 @@
 //! The end that accepted: it is asked for streams.
 
+use std::future::poll_fn;
+
 use bytes::Bytes;
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
@@ -8,8 +10,8 @@ use tokio::io::{AsyncRead, AsyncWrite, BufWriter};
 
 use super::stream::{MuxStream, Receiver};
 use super::{
-    FRAME_BYTES, HEAD_BYTES, MISTAKES, SEND_BUFFER, STREAM_WINDOW, TORN_AT_ONCE, WRITE_BUFFER,
-    connection_window,
+    FRAME_BYTES, FRAMES_COST, HEAD_BYTES, MISTAKES, SEND_BUFFER, STANDING_STILL, STREAM_WINDOW,
+    TORN_AT_ONCE, WRITE_BUFFER, connection_window,
 };
 
 /// A connection whose other end asks for streams.
@@ -30,7 +32,8 @@ where
     pub(in crate::proxy) async fn accept(io: IO, streams: u32) -> Result<Self, h2::Error> {
         let connection = Builder::new()
             .initial_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(connection_window(streams))
+            .initial_connection_window_size(connection_window(streams.min(STANDING_STILL)))
+            .data_frame_budget(FRAMES_COST)
             .max_concurrent_streams(streams)
             .max_send_buffer_size(SEND_BUFFER)
             .max_header_list_size(HEAD_BYTES)
@@ -64,6 +67,13 @@ where
 }
 
 impl Asked {
+    /// Resolves once nobody waits for the answer any more: the stream has been reset, or the
+    /// connection is over.
+    pub(in crate::proxy) async fn gone(&mut self) {
+        // Why does not matter.
+        poll_fn(|cx| self.answer.poll_reset(cx)).await.ok();
+    }
+
     pub(in crate::proxy) fn open(mut self) -> Result<MuxStream, h2::Error> {
         let sender = self.answer.send_response(Response::new(()), false)?;
         Ok(MuxStream::new(sender, Receiver::Open(self.bytes)))
