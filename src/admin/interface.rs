@@ -18,6 +18,10 @@ use crate::policy::Revoker;
 /// Room for some ten thousand entries.
 const BODY_MAX: usize = 2 * 1024 * 1024;
 
+/// How much of a body that is too large is still read: a client that is cut while it sends may
+/// never see what it was answered.
+const UNREAD_MAX: usize = 8 * BODY_MAX;
+
 /// What can be read, made anew each time.
 pub struct Pages {
     /// How it stands with everything.
@@ -75,10 +79,15 @@ impl Service for Interface {
 impl Interface {
     async fn change(&self, request: Request<Incoming>, visitor: Visitor) -> Result<Value, Refused> {
         let lift = *request.method() == Method::DELETE;
-        let body = Limited::new(request.into_body(), BODY_MAX).collect().await;
-        let body = body
-            .map_err(|error| Refused::bad(format!("the body cannot be read: {error}")))?
-            .to_bytes();
+        let mut body = request.into_body();
+        let body = match Limited::new(&mut body, BODY_MAX).collect().await {
+            Ok(whole) => whole.to_bytes(),
+            Err(error) => {
+                let mut rest = Limited::new(body, UNREAD_MAX);
+                while let Some(Ok(_)) = rest.frame().await {}
+                return Err(Refused::bad(format!("the body cannot be read: {error}")));
+            }
+        };
         let revoker = self.revoker.clone();
         let by = visitor.to_string();
         // The file that keeps them is written meanwhile.
