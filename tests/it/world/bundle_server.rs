@@ -1,6 +1,5 @@
 //! A bundle server as OPA knows them: tags, long polls, and switches for what goes wrong in life.
 
-use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,28 +8,20 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use rustls::ServerConfig;
 use sidegate::dev::{TokenIssuer, WebAuthority};
 use tempfile::TempDir;
-use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
-use tokio_rustls::TlsAcceptor;
 
+use super::tls_server::{Answers, TlsServer};
 use super::{wait, web};
 
 /// A server on loopback, with whoever signs its bundles. Dropping it takes it away.
 pub struct BundleServer {
     pub signer: TokenIssuer,
-    port: u16,
     folder: TempDir,
     shared: Arc<Shared>,
-    server: Mutex<Option<JoinHandle<()>>>,
-    tls: Arc<ServerConfig>,
+    server: TlsServer<Shared>,
 }
 
 struct Shared {
@@ -64,8 +55,6 @@ impl BundleServer {
     pub async fn start() -> Self {
         let authority = WebAuthority::new().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let tls = web::localhost(&authority);
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("ca.pem"), authority.certificate_pem()).unwrap();
         let signer = TokenIssuer::new("bundles").unwrap();
@@ -76,18 +65,16 @@ impl BundleServer {
             asked: Mutex::default(),
             keys: Mutex::new(signer.jwks()),
         });
-        let server = Mutex::default();
-        let it = Self { signer, port, folder, shared, server, tls };
-        it.serve(listener);
-        it
+        let server = TlsServer::start(listener, web::localhost(&authority), &shared);
+        Self { signer, folder, shared, server }
     }
 
     pub fn url(&self) -> String {
-        format!("https://localhost:{}/bundles/orders.tar.gz", self.port)
+        format!("https://localhost:{}/bundles/orders.tar.gz", self.server.port())
     }
 
     pub fn keys_url(&self) -> String {
-        format!("https://localhost:{}/keys.json", self.port)
+        format!("https://localhost:{}/keys.json", self.server.port())
     }
 
     /// The authority that vouches for it.
@@ -153,60 +140,25 @@ impl BundleServer {
     }
 
     pub fn stop(&self) {
-        if let Some(server) = self.server.lock().unwrap().take() {
-            server.abort();
-        }
+        self.server.stop();
     }
 
     /// Brings it back to the same address.
     pub async fn back(&self) {
-        let bind = async || TcpListener::bind(("127.0.0.1", self.port)).await.ok();
-        let listener = wait::until("the server's port", bind).await;
-        self.serve(listener);
+        self.server.back().await;
     }
 
     fn change(&self, change: impl FnOnce(&mut Content)) {
         self.shared.content.send_modify(change);
     }
-
-    fn serve(&self, listener: TcpListener) {
-        let (shared, tls) = (Arc::clone(&self.shared), Arc::clone(&self.tls));
-        let server = tokio::spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                let (shared, acceptor) = (Arc::clone(&shared), TlsAcceptor::from(Arc::clone(&tls)));
-                connections.spawn(async move {
-                    let Ok(mut stream) = acceptor.accept(stream).await else { return };
-                    if shared.content.borrow().breaks_off {
-                        stream
-                            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nhalf")
-                            .await
-                            .ok();
-                        stream.shutdown().await.ok();
-                        return;
-                    }
-                    let service = service_fn(|request| {
-                        let shared = Arc::clone(&shared);
-                        async move { Ok::<_, Infallible>(shared.answer(request).await) }
-                    });
-                    http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await
-                        .ok();
-                });
-            }
-        });
-        *self.server.lock().unwrap() = Some(server);
-    }
 }
 
-impl Drop for BundleServer {
-    fn drop(&mut self) {
-        self.stop();
+impl Answers for Shared {
+    fn instead(&self) -> Option<&'static [u8]> {
+        let half = b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nhalf";
+        self.content.borrow().breaks_off.then_some(half)
     }
-}
 
-impl Shared {
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         if request.uri().path() == "/keys.json" {
             let keys = self.keys.lock().unwrap().clone();

@@ -1,7 +1,6 @@
 //! A collector of OPA's decision logs and status reports, with switches for what goes wrong in life.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::future::pending;
 use std::io::Read;
 use std::path::PathBuf;
@@ -13,26 +12,19 @@ use flate2::read::GzDecoder;
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use rustls::ServerConfig;
 use serde_json::{Value, json};
 use sidegate::dev::WebAuthority;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tokio::task::{JoinHandle, JoinSet};
-use tokio_rustls::TlsAcceptor;
 
+use super::tls_server::{Answers, TlsServer};
 use super::{wait, web};
 
 /// A collector on loopback. Dropping it takes it away.
 pub struct Collector {
-    port: u16,
     folder: TempDir,
     shared: Arc<Shared>,
-    server: Mutex<Option<JoinHandle<()>>>,
-    tls: Arc<ServerConfig>,
+    server: TlsServer<Shared>,
 }
 
 #[derive(Default)]
@@ -60,18 +52,16 @@ impl Collector {
     pub async fn start() -> Self {
         let authority = WebAuthority::new().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("ca.pem"), authority.certificate_pem()).unwrap();
-        let (shared, server, tls) = (Arc::default(), Mutex::default(), web::localhost(&authority));
-        let it = Self { port, folder, shared, server, tls };
-        it.serve(listener);
-        it
+        let shared = Arc::default();
+        let server = TlsServer::start(listener, web::localhost(&authority), &shared);
+        Self { folder, shared, server }
     }
 
     /// `decision_log` or `status` with this as its collector, and more keys.
     pub fn takes(&self, key: &str, more: Value) -> Value {
-        let url = format!("https://localhost:{}/{key}", self.port);
+        let url = format!("https://localhost:{}/{key}", self.server.port());
         let mut keys = json!({"url": url, "ca": self.ca()});
         keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         json!({ key: keys })
@@ -126,48 +116,16 @@ impl Collector {
     }
 
     pub fn stop(&self) {
-        if let Some(server) = self.server.lock().unwrap().take() {
-            server.abort();
-        }
+        self.server.stop();
     }
 
     /// Brings it back to the same address.
     pub async fn back(&self) {
-        let bind = async || TcpListener::bind(("127.0.0.1", self.port)).await.ok();
-        let listener = wait::until("the collector's port", bind).await;
-        self.serve(listener);
-    }
-
-    fn serve(&self, listener: TcpListener) {
-        let (shared, tls) = (Arc::clone(&self.shared), Arc::clone(&self.tls));
-        let server = tokio::spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                let (shared, acceptor) = (Arc::clone(&shared), TlsAcceptor::from(Arc::clone(&tls)));
-                connections.spawn(async move {
-                    let Ok(stream) = acceptor.accept(stream).await else { return };
-                    let service = service_fn(|request| {
-                        let shared = Arc::clone(&shared);
-                        async move { Ok::<_, Infallible>(shared.answer(request).await) }
-                    });
-                    http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await
-                        .ok();
-                });
-            }
-        });
-        *self.server.lock().unwrap() = Some(server);
+        self.server.back().await;
     }
 }
 
-impl Drop for Collector {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-impl Shared {
+impl Answers for Shared {
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         assert_eq!(request.method(), Method::POST);
         let field = |name: &str| {

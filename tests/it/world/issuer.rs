@@ -2,7 +2,6 @@
 //! HTTPS, with switches for what goes wrong in life.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,25 +11,19 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use rustls::ServerConfig;
 use serde_json::{Value, json};
 use sidegate::dev::{TokenIssuer, WebAuthority};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
-use tokio_rustls::TlsAcceptor;
 
+use super::tls_server::{Answers, TlsServer};
 use super::{secrets, web};
 
 /// An issuer that listens on loopback. Dropping it takes it away.
 pub struct Issuer {
     pub url: String,
     shared: Arc<Shared>,
-    server: Mutex<Option<JoinHandle<()>>>,
-    tls: Arc<ServerConfig>,
+    server: TlsServer<Shared>,
 }
 
 struct Shared {
@@ -55,7 +48,6 @@ impl Issuer {
     pub async fn start(authority: &WebAuthority) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
-        let tls = web::localhost(authority);
         let shared = Arc::new(Shared {
             tokens: TokenIssuer::new(&url).unwrap(),
             url: url.clone(),
@@ -67,9 +59,8 @@ impl Issuer {
             refuses: AtomicUsize::new(0),
             stalls: watch::Sender::new(false),
         });
-        let issuer = Self { url, shared, server: Mutex::default(), tls };
-        issuer.serve(listener);
-        issuer
+        let server = TlsServer::start(listener, web::localhost(authority), &shared);
+        Self { url, shared, server }
     }
 
     /// Its keys, and the power to sign.
@@ -107,49 +98,16 @@ impl Issuer {
 
     /// Takes the server away; its keys stay.
     pub fn stop(&self) {
-        if let Some(server) = self.server.lock().unwrap().take() {
-            server.abort();
-        }
+        self.server.stop();
     }
 
     /// Brings it back to the same address.
     pub async fn back(&self) {
-        let port: u16 = self.url.rsplit(':').next().unwrap().parse().unwrap();
-        let bind = async || TcpListener::bind(("127.0.0.1", port)).await.ok();
-        let listener = super::wait::until("the issuer's port", bind).await;
-        self.serve(listener);
-    }
-
-    fn serve(&self, listener: TcpListener) {
-        let (shared, tls) = (Arc::clone(&self.shared), Arc::clone(&self.tls));
-        let server = tokio::spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                let (shared, acceptor) = (Arc::clone(&shared), TlsAcceptor::from(Arc::clone(&tls)));
-                connections.spawn(async move {
-                    let Ok(stream) = acceptor.accept(stream).await else { return };
-                    let service = service_fn(|request| {
-                        let shared = Arc::clone(&shared);
-                        async move { Ok::<_, Infallible>(shared.answer(request).await) }
-                    });
-                    http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await
-                        .ok();
-                });
-            }
-        });
-        *self.server.lock().unwrap() = Some(server);
+        self.server.back().await;
     }
 }
 
-impl Drop for Issuer {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-impl Shared {
+impl Answers for Shared {
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let path = request.uri().path().to_owned();
         *self.asked.lock().unwrap().entry(path.clone()).or_default() += 1;
@@ -164,7 +122,9 @@ impl Shared {
             _ => status(StatusCode::NOT_FOUND, json!({"error": "not_found"})),
         }
     }
+}
 
+impl Shared {
     async fn token(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let header = request.headers().get("authorization");
         let header = header.map(|value| value.to_str().unwrap().to_owned());

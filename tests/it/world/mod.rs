@@ -22,6 +22,7 @@ pub mod side;
 pub mod spec;
 pub mod stranger;
 pub mod tcp_app;
+pub mod tls_server;
 pub mod tokens;
 pub mod wait;
 pub mod web;
