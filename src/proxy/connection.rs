@@ -9,14 +9,13 @@ use std::time::Duration;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use hyper::server::conn::http1::{Builder, UpgradeableConnection};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::{Builder, UpgradeableConnection};
 use tokio::time::{sleep, timeout};
 
 use super::activity::{Activity, Running};
 use super::arrived::Arrived;
-use super::executor::LocalExecutor;
 use super::guarded::Guarded;
 use super::headers::REQUEST_ID;
 use super::lifetime::{Lifetime, Retired};
@@ -71,8 +70,7 @@ pub(super) async fn serve<A, F>(
         let answer = answer(request.map(Arrived::from));
         Box::pin(async move { Ok::<_, Infallible>(answer.await) })
     });
-    let builder = over_http1(limits);
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(io), service);
+    let connection = over_http1(limits).serve_connection(TokioIo::new(io), service).with_upgrades();
     let connection = Served {
         connection: pin!(connection),
         retire: UpgradeableConnection::graceful_shutdown,
@@ -204,18 +202,17 @@ async fn cut(ends: &mut Ends, retired: Retired) {
     }
 }
 
-fn over_http1(limits: &Limits) -> Builder<LocalExecutor> {
-    let mut builder = Builder::new(LocalExecutor);
+fn over_http1(limits: &Limits) -> Builder {
+    let mut builder = Builder::new();
     builder
-        .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(None)
         .half_close(true)
         .max_buf_size(limits.header_bytes.max(8 * 1024));
     if limits.header_count != HYPERS_HEADERS {
-        builder.http1().max_headers(limits.header_count);
+        builder.max_headers(limits.header_count);
     }
-    builder.http1_only()
+    builder
 }
 
 fn over_http2(limits: &Limits) -> http2::Limits {

@@ -15,7 +15,6 @@ mod framing;
 mod mux;
 mod dialled;
 mod wire;
-mod executor;
 mod lifetime;
 mod way_out;
 mod activity;
