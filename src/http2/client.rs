@@ -20,6 +20,7 @@ use tokio::task::{AbortHandle, spawn_local};
 use super::Limits;
 use super::cork::{Cork, Corked};
 use super::error::StreamError;
+use super::in_use::InUse;
 use super::keep_alive::KeepAlive;
 use super::pipe::Pipe;
 use super::received::Received;
@@ -54,13 +55,9 @@ pub struct Requester {
 #[derive(Debug, Default)]
 struct Shared {
     /// Requests without the end of their answer.
-    open: Cell<usize>,
+    open: Rc<Cell<usize>>,
     ended: Cell<bool>,
 }
-
-/// One request, until its answer has come to its end.
-#[derive(Debug)]
-pub struct Open(Rc<Shared>);
 
 /// Speaks HTTP/2 first on a stream that was just connected.
 pub async fn dial<T>(stream: T, limits: Limits) -> Result<(Requester, Dialled<T>), StreamError>
@@ -128,9 +125,8 @@ impl Requester {
     }
 
     /// Counts a request for as long as the result lives.
-    pub fn begin(&self) -> Open {
-        self.shared.open.set(self.shared.open.get() + 1);
-        Open(Rc::clone(&self.shared))
+    pub fn begin(&self) -> InUse {
+        InUse::new(&self.shared.open)
     }
 
     /// Sends a request and waits for the head of its answer. A request that is left in its place
@@ -162,12 +158,6 @@ impl Requester {
         sending.goes_on();
         let body = Received::new(stream, &head.headers);
         Ok(Response::from_parts(head, body))
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.open.set(self.0.open.get().saturating_sub(1));
     }
 }
 

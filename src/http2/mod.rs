@@ -6,6 +6,7 @@
 //! identities or decisions.
 
 mod cork;
+mod in_use;
 mod error;
 mod received;
 mod keep_alive;
@@ -17,8 +18,9 @@ mod tests;
 
 use std::time::Duration;
 
-pub use client::{Dialled, Open, Requester, dial};
+pub use client::{Dialled, Requester, dial};
 pub use error::StreamError;
+pub use in_use::InUse;
 pub use keep_alive::KeepAlive;
 pub use received::Received;
 pub use server::{Accepted, accept};

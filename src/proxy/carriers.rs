@@ -16,9 +16,10 @@ use super::ending::until_cut;
 use super::fault::{Fault, Waited};
 use super::lease::Terms;
 use super::lifetime::Lifetime;
-use super::mux::{self, Carrier, InUse, MuxStream};
+use super::mux::{self, Carrier, MuxStream};
 use super::upstream::Upstream;
 use super::wire::Wire;
+use crate::http2::InUse;
 use crate::live::Live;
 use crate::tls::Context;
 

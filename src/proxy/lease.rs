@@ -9,7 +9,7 @@ use hyper::client::conn::http1;
 use tokio::time::Instant;
 
 use super::request_body::RequestBody;
-use crate::http2::Open;
+use crate::http2::InUse;
 use crate::tls::Roots;
 
 /// A connection that has lain idle for less than this is not expected to have been closed.
@@ -45,7 +45,7 @@ pub(super) enum Lease {
         pool: IdlePool,
     },
     /// Only counted: the connection is shared.
-    Http2(Open),
+    Http2(InUse),
 }
 
 impl Lease {

@@ -10,12 +10,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Inbound;
+use crate::http2::InUse;
 use crate::net::Stream;
 use crate::proxy::Phase;
 use crate::proxy::ending::ended;
 use crate::proxy::gate::Caller;
 use crate::proxy::lifetime::Lifetime;
-use crate::proxy::mux::{Asked, Carried, InUse};
+use crate::proxy::mux::{Asked, Carried};
 use crate::proxy::wire::Wire;
 use crate::tls::Accepted;
 

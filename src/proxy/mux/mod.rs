@@ -3,13 +3,13 @@
 //! connected to, is decided elsewhere.
 
 mod heard;
-mod in_use;
 mod stream;
 mod client;
 mod server;
+#[cfg(test)]
+mod tests;
 
 pub(super) use client::{Carrier, connect};
-pub(super) use in_use::InUse;
 pub(super) use server::{Asked, Carried};
 pub(super) use stream::MuxStream;
 

@@ -1,22 +1,30 @@
 //! The end that accepted: it is asked for streams.
 
+use std::cell::Cell;
 use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::{Method, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite, BufWriter};
+use tokio::time::Instant;
 
+use super::heard::Heard;
 use super::stream::{MuxStream, Receiver};
 use super::{
     FRAME_BYTES, FRAMES_COST, HEAD_BYTES, MISTAKES, SEND_BUFFER, STANDING_STILL, STREAM_WINDOW,
     TORN_AT_ONCE, WRITE_BUFFER, connection_window,
 };
+use crate::http2::KeepAlive;
 
 /// A connection whose other end asks for streams.
 pub(in crate::proxy) struct Carried<IO> {
-    connection: Connection<BufWriter<IO>, Bytes>,
+    connection: Connection<BufWriter<Heard<IO>>, Bytes>,
+    keep_alive: Option<KeepAlive>,
+    heard: Rc<Cell<Instant>>,
 }
 
 /// A stream that the other end has asked for. Dropped, it is refused.
@@ -30,7 +38,9 @@ where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     pub(in crate::proxy) async fn accept(io: IO, streams: u32) -> Result<Self, h2::Error> {
-        let connection = Builder::new()
+        let io = Heard::new(io);
+        let heard = io.last();
+        let mut connection = Builder::new()
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(connection_window(streams.min(STANDING_STILL)))
             .data_frame_budget(FRAMES_COST)
@@ -44,13 +54,22 @@ where
             .max_pending_accept_reset_streams(usize::try_from(streams).unwrap_or(usize::MAX))
             .handshake(BufWriter::with_capacity(WRITE_BUFFER, io))
             .await?;
-        Ok(Self { connection })
+        let keep_alive = connection.ping_pong().map(KeepAlive::new);
+        Ok(Self { connection, keep_alive, heard })
     }
 
     /// The next stream asked for. It has to be waited for all the time: the bytes of all streams
-    /// move by it. `None` once the connection is over.
+    /// move by it. `None` once the connection is over, or its other end has vanished.
     pub(in crate::proxy) async fn next(&mut self) -> Result<Option<Asked>, h2::Error> {
-        while let Some(asked) = self.connection.accept().await {
+        let Self { connection, keep_alive, heard } = self;
+        let mut accepted = poll_fn(|cx| match connection.poll_accept(cx) {
+            Poll::Pending => match keep_alive {
+                Some(it) => it.poll_gone(cx, heard.get(), true).map(|()| None),
+                None => Poll::Pending,
+            },
+            accepted => accepted,
+        });
+        while let Some(asked) = (&mut accepted).await {
             let (request, mut answer): (Request<RecvStream>, _) = asked?;
             if *request.method() == Method::CONNECT {
                 return Ok(Some(Asked { bytes: request.into_body(), answer }));

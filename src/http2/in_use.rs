@@ -5,10 +5,10 @@ use std::rc::Rc;
 
 /// One stream, counted until dropped.
 #[derive(Debug)]
-pub(in crate::proxy) struct InUse(Rc<Cell<usize>>);
+pub struct InUse(Rc<Cell<usize>>);
 
 impl InUse {
-    pub(in crate::proxy) fn new(streams: &Rc<Cell<usize>>) -> Self {
+    pub fn new(streams: &Rc<Cell<usize>>) -> Self {
         streams.set(streams.get() + 1);
         Self(Rc::clone(streams))
     }
