@@ -164,7 +164,9 @@ fn decided(side: &Side, assumed: &Assumed, path: &str) -> (bool, String) {
         shadow: None,
         policy_revision: Some(rules.policy.revision()),
     };
-    (outcome.verdict.is_ok(), serde_json::to_string(&record).unwrap() + "\n")
+    let mut line = Vec::new();
+    record.append_to(&mut line).unwrap();
+    (outcome.verdict.is_ok(), String::from_utf8(line).unwrap())
 }
 
 fn workload(name: &str) -> Assumed {

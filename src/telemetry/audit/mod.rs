@@ -5,6 +5,7 @@
 //! dropped silently while the process lives.
 
 mod record;
+mod line;
 mod buffers;
 mod output;
 mod tap;

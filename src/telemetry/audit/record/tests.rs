@@ -3,7 +3,9 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use proptest::prelude::*;
+use serde::Serialize;
 
+use super::super::super::Rfc3339;
 use super::*;
 
 pub(in super::super) fn record<'a>() -> Record<'a> {
@@ -46,6 +48,118 @@ fn line(record: &Record<'_>) -> String {
     let mut bytes = Vec::new();
     record.append_to(&mut bytes).unwrap();
     String::from_utf8(bytes).unwrap()
+}
+
+/// The fields of a record as serde writes them, which is what a line has to be.
+#[derive(Serialize)]
+struct Plain<'a> {
+    time: String,
+    request_id: &'a str,
+    direction: Direction,
+    listener: &'a str,
+    protocol: Protocol,
+    decision: Decision,
+    reason: &'a str,
+    detail: Option<&'a str>,
+    source: PlainSource<'a>,
+    destination: Option<&'a str>,
+    local: Option<&'a str>,
+    tenant: Option<&'a str>,
+    cross_tenant: bool,
+    route: Option<&'a str>,
+    required_scopes: Option<&'a str>,
+    held_scopes: Option<&'a str>,
+    roles: Vec<&'a str>,
+    method: Option<&'a str>,
+    path: Option<&'a str>,
+    policy_revision: Option<&'a str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    again: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shadow: Option<PlainShadow<'a>>,
+}
+
+#[derive(Serialize)]
+struct PlainSource<'a> {
+    spiffe_id: Option<&'a str>,
+    trust_domain: Option<&'a str>,
+    method: Option<&'a str>,
+    subject: Option<&'a str>,
+    issuer: Option<&'a str>,
+    token: Option<&'a str>,
+    address: Option<&'a str>,
+    serial: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct PlainShadow<'a> {
+    decision: Decision,
+    reason: &'a str,
+    detail: Option<&'a str>,
+    policy_revision: &'a str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    late: bool,
+}
+
+fn plain(record: &Record<'_>) -> String {
+    let source = &record.source;
+    let plain = Plain {
+        time: Rfc3339(record.time).to_string(),
+        request_id: record.request_id,
+        direction: record.direction,
+        listener: record.listener,
+        protocol: record.protocol,
+        decision: record.decision,
+        reason: record.reason,
+        detail: record.detail,
+        source: PlainSource {
+            spiffe_id: source.spiffe_id,
+            trust_domain: source.trust_domain,
+            method: source.method,
+            subject: source.subject,
+            issuer: source.issuer,
+            token: source.token,
+            address: source.address,
+            serial: source.serial,
+        },
+        destination: record.destination,
+        local: record.local,
+        tenant: record.tenant,
+        cross_tenant: record.cross_tenant,
+        route: record.route,
+        required_scopes: record.required_scopes,
+        held_scopes: record.held_scopes,
+        roles: record.roles.iter().map(|role| &**role).collect(),
+        method: record.method,
+        path: record.path,
+        policy_revision: record.policy_revision,
+        again: record.again,
+        shadow: record.shadow.map(|shadow| PlainShadow {
+            decision: shadow.decision,
+            reason: shadow.reason,
+            detail: shadow.detail,
+            policy_revision: shadow.policy_revision,
+            late: shadow.late,
+        }),
+    };
+    serde_json::to_string(&plain).unwrap() + "\n"
+}
+
+#[test]
+fn every_word_of_a_line_is_the_one_that_serde_writes() {
+    for direction in [Direction::Inbound, Direction::Outbound] {
+        let record = Record { direction, ..record() };
+        assert_eq!(line(&record), plain(&record));
+    }
+    for decision in [Decision::Allow, Decision::Deny] {
+        let record = Record { decision, ..record() };
+        assert_eq!(line(&record), plain(&record));
+    }
+    use Protocol::{Grpc, Http, Tcp, Tls, Websocket};
+    for protocol in [Http, Grpc, Websocket, Tcp, Tls] {
+        let record = Record { protocol, ..record() };
+        assert_eq!(line(&record), plain(&record));
+    }
 }
 
 #[test]
@@ -133,5 +247,53 @@ proptest! {
             &time::format_description::well_known::Rfc3339,
         ).unwrap();
         prop_assert_eq!(SystemTime::from(parsed), time);
+    }
+
+    #[test]
+    fn a_line_is_what_serde_makes_of_its_fields(
+        texts in prop::collection::vec(prop::option::of("\\PC{0,30}|[\\x00-\\x7f]{0,30}"), 26),
+        roles in prop::collection::vec("[\\x00-\\x7f]{0,8}", 0..3),
+        (cross_tenant, again, late, allowed) in any::<(bool, bool, bool, bool)>(),
+    ) {
+        let roles: Vec<Arc<str>> = roles.into_iter().map(Arc::from).collect();
+        let mut texts = texts.iter().map(Option::as_deref);
+        let mut next = || texts.next().flatten();
+        let decision = if allowed { Decision::Allow } else { Decision::Deny };
+        let shadow = next().map(|reason| {
+            let policy_revision = next().unwrap_or_default();
+            Shadow { decision, reason, detail: next(), policy_revision, late }
+        });
+        let record = Record {
+            request_id: next().unwrap_or_default(),
+            listener: next().unwrap_or_default(),
+            decision,
+            reason: next().unwrap_or_default(),
+            detail: next(),
+            source: Source {
+                spiffe_id: next(),
+                trust_domain: next(),
+                method: next(),
+                subject: next(),
+                issuer: next(),
+                token: next(),
+                address: next(),
+                serial: next(),
+            },
+            destination: next(),
+            local: next(),
+            tenant: next(),
+            cross_tenant,
+            route: next(),
+            required_scopes: next(),
+            held_scopes: next(),
+            roles: &roles,
+            method: next(),
+            path: next(),
+            policy_revision: next(),
+            again,
+            shadow,
+            ..record()
+        };
+        prop_assert_eq!(line(&record), plain(&record));
     }
 }
