@@ -1,6 +1,7 @@
 //! A request as the policy sees it: total, bounded, and without anything secret.
 
 use std::fmt;
+use std::iter;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -88,11 +89,8 @@ pub(super) struct Head {
     text: Text,
 }
 
-/// Path, query, host, then names and values of headers, one after the other, and where each ends.
-struct Text {
-    all: String,
-    ends: Vec<usize>,
-}
+/// Path, query, host, then names and values of headers, one after the other, each after its length.
+struct Text(Vec<u8>);
 
 impl fmt::Debug for Text {
     /// Headers and query are nobody's business.
@@ -101,34 +99,63 @@ impl fmt::Debug for Text {
     }
 }
 
+impl Text {
+    fn with_room(parts: usize, bytes: usize) -> Self {
+        Self(Vec::with_capacity(parts * size_of::<usize>() + bytes))
+    }
+
+    fn push(&mut self, part: &[u8]) {
+        self.0.extend_from_slice(&part.len().to_ne_bytes());
+        self.0.extend_from_slice(part);
+    }
+
+    fn parts(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = self.0.as_slice();
+        iter::from_fn(move || {
+            let (length, after) = rest.split_first_chunk()?;
+            let (part, after) = after.split_at_checked(usize::from_ne_bytes(*length))?;
+            rest = after;
+            Some(part)
+        })
+    }
+}
+
 impl Head {
     /// An error says why no policy could judge it.
     pub(super) fn of(facts: &HttpFacts<'_>) -> Result<Self, String> {
-        let Seen { method, path, query, host, is_grpc, headers } = Seen::of(facts)?;
-        let parts =
-            || [path, query, host].into_iter().chain(headers.iter().flat_map(|it| [it.0, it.1]));
-        let mut all = String::with_capacity(parts().map(str::len).sum());
-        let mut ends = Vec::with_capacity(3 + 2 * headers.len());
-        for part in parts() {
-            all.push_str(part);
-            ends.push(all.len());
+        let asked = [facts.target.path(), facts.target.query().unwrap_or_default(), facts.host];
+        let parts = asked.len() + 2 * facts.headers.len();
+        let bytes: usize = asked.iter().map(|part| part.len()).sum();
+        let said: usize =
+            facts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        let mut text = Text::with_room(parts, bytes + said.min(SHOWN_MAX));
+        for part in asked {
+            text.push(part.as_bytes());
         }
-        Ok(Self { method: method.clone(), is_grpc, text: Text { all, ends } })
+        let mut bytes = 0;
+        for (name, value) in facts.headers {
+            let name = name.as_str();
+            if is_hidden(name) {
+                continue;
+            }
+            bytes = within_shown(bytes + name.len() + value.len())?;
+            text.push(name.as_bytes());
+            text.push(value.as_bytes());
+        }
+        Ok(Self { method: facts.method.clone(), is_grpc: facts.is_grpc, text })
     }
 
     /// As [`shown`] would have it.
     pub(super) fn shown(&self, route: &Route) -> Result<KeptRequest, String> {
-        let mut from = 0;
-        let mut parts = self.text.ends.iter().map(|end| {
-            let part = self.text.all.get(from..*end).unwrap_or_default();
-            from = *end;
-            part
-        });
-        let mut next = || parts.next().unwrap_or_default();
+        let mut parts = self.text.parts();
+        let mut next =
+            || parts.next().and_then(|part| str::from_utf8(part).ok()).unwrap_or_default();
         let (path, query, host) = (next(), next(), next());
         let mut headers = Vec::new();
         while let Some(name) = parts.next() {
-            headers.push((name, parts.next().unwrap_or_default()));
+            // Names are, without exception.
+            let name = str::from_utf8(name).unwrap_or_default();
+            headers.push((name, shown_value(name, parts.next().unwrap_or_default())?));
         }
         let seen = Seen { method: &self.method, path, query, host, is_grpc: self.is_grpc, headers };
         asked_for(route, &seen, KeptRequest::of)
@@ -246,19 +273,32 @@ fn visible(headers: &HeaderMap) -> Result<Vec<(&str, &str)>, String> {
     let mut bytes = 0;
     for (name, value) in headers {
         let name = name.as_str();
-        if HIDDEN_HEADERS.contains(&name) || name.starts_with(HIDDEN_PREFIX) {
+        if is_hidden(name) {
             continue;
         }
-        let Ok(value) = std::str::from_utf8(value.as_bytes()) else {
-            return Err(format!("header `{name}` is not text, so the policy cannot judge it"));
-        };
-        bytes += name.len() + value.len();
-        if bytes > SHOWN_MAX {
-            return Err(format!("more than {SHOWN_MAX} bytes of headers, too many for the policy"));
-        }
+        let value = shown_value(name, value.as_bytes())?;
+        bytes = within_shown(bytes + name.len() + value.len())?;
         visible.push((name, value));
     }
     Ok(visible)
+}
+
+fn is_hidden(name: &str) -> bool {
+    // By length first: few are as long as one of those.
+    HIDDEN_HEADERS.iter().any(|hidden| hidden.len() == name.len() && *hidden == name)
+        || name.starts_with(HIDDEN_PREFIX)
+}
+
+fn shown_value<'a>(name: &str, value: &'a [u8]) -> Result<&'a str, String> {
+    str::from_utf8(value)
+        .map_err(|_| format!("header `{name}` is not text, so the policy cannot judge it"))
+}
+
+fn within_shown(bytes: usize) -> Result<usize, String> {
+    if bytes > SHOWN_MAX {
+        return Err(format!("more than {SHOWN_MAX} bytes of headers, too many for the policy"));
+    }
+    Ok(bytes)
 }
 
 /// As forms are written: `+` is a space. What cannot be decoded cannot be judged.

@@ -61,18 +61,18 @@ impl<'a> Target<'a> {
             None => (path_and_query, None),
         };
         check_query(query.unwrap_or_default())?;
-        let text = match normal_path(path)? {
-            None => Cow::Borrowed(path_and_query),
+        let (text, path_end) = match normal_path(path)? {
+            None => (Cow::Borrowed(path_and_query), path.len()),
             Some(mut changed) => {
+                let path_end = changed.len();
                 if let Some(query) = query {
                     changed.push('?');
                     changed.push_str(query);
                 }
-                Cow::Owned(changed)
+                (Cow::Owned(changed), path_end)
             }
         };
-        check_segments(text.split('?').next().unwrap_or_default())?;
-        let path_end = text.find('?').unwrap_or(text.len());
+        check_segments(text.get(..path_end).unwrap_or_default())?;
         Ok(Self { text, path_end })
     }
 

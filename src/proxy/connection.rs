@@ -4,13 +4,14 @@ use std::convert::Infallible;
 use std::fmt::Display;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1::{Builder, UpgradeableConnection};
-use hyper::service::service_fn;
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::{sleep, timeout};
 
@@ -66,17 +67,42 @@ pub(super) async fn serve<A, F>(
         };
         return connection.run(limits, activity, ends).await;
     }
-    let service = service_fn(move |request: Request<Incoming>| {
-        let answer = answer(request.map(Arrived::from));
-        Box::pin(async move { Ok::<_, Infallible>(answer.await) })
-    });
-    let connection = over_http1(limits).serve_connection(TokioIo::new(io), service).with_upgrades();
+    let connection =
+        over_http1(limits).serve_connection(TokioIo::new(io), Each(answer)).with_upgrades();
     let connection = Served {
         connection: pin!(connection),
         retire: UpgradeableConnection::graceful_shutdown,
         last_call: Some(LAST_CALL),
     };
     connection.run(limits, activity, ends).await
+}
+
+/// Has each request of an HTTP/1.1 connection answered.
+struct Each<A>(A);
+
+impl<A, F> Service<Request<Incoming>> for Each<A>
+where
+    A: Fn(Request<Arrived>) -> F,
+    F: Future<Output = Response<ResponseBody>>,
+{
+    type Response = Response<ResponseBody>;
+    type Error = Infallible;
+    type Future = Always<F>;
+
+    fn call(&self, request: Request<Incoming>) -> Always<F> {
+        Always(Box::pin((self.0)(request.map(Arrived::from))))
+    }
+}
+
+/// An answer that comes, whatever happens.
+struct Always<F>(Pin<Box<F>>);
+
+impl<F: Future> Future for Always<F> {
+    type Output = Result<F::Output, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.get_mut().0.as_mut().poll(cx).map(Ok)
+    }
 }
 
 /// Which version the client speaks; `None` if it says nothing in time.

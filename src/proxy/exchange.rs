@@ -13,9 +13,9 @@ use super::beside::Opinion;
 use super::connection::dress;
 use super::cord::{Admission, Asked, Cord};
 use super::fault::Fault;
-use super::forward::{Forwarded, Journey, forward};
+use super::forward::{Forwarded, Journey, Outgoing};
 use super::gate::Proven;
-use super::headers;
+use super::headers::{self, Names};
 use super::proof::Unproven;
 use super::request::check_authority;
 use super::respond;
@@ -33,14 +33,13 @@ const SHORT_CALL: Duration = Duration::from_millis(400);
 
 /// A request that may go on.
 struct Permitted {
-    permit: Permit,
+    permit: Rc<Permit>,
     /// By which it was permitted, where the connection has no certificate.
     token: Option<Arc<Verified>>,
     /// The normalised target, where it differs from the one that came.
     target: Option<String>,
     upgrade: Option<HeaderValue>,
-    grpc: bool,
-    asked: Asked,
+    asked: Rc<Asked>,
     since: Since,
 }
 
@@ -63,10 +62,10 @@ struct Judged {
 
 impl Session {
     /// From a request to its answer, whatever comes in between.
-    pub(super) async fn exchange(
+    pub(super) fn exchange(
         self: Rc<Self>,
         request: Request<Arrived>,
-    ) -> Response<ResponseBody> {
+    ) -> impl Future<Output = Response<ResponseBody>> {
         let running = self.activity.begin();
         let started = Instant::now();
         let request_id = headers::request_id(request.headers());
@@ -74,48 +73,94 @@ impl Session {
         let http1 = request.version() != Version::HTTP_2;
         let head = *request.method() == Method::HEAD;
 
-        let outcome = self.answered(request, grpc, &request_id).await;
-        let worker = &self.gate.worker;
-        if matches!(outcome, Err(Refused::Unproven(_))) {
-            self.activity.fail_to_prove();
-        }
-        let mut response = match outcome {
-            Ok(response) => {
-                worker.decided("allowed", started);
-                response
+        async move {
+            let outcome = self.answered(request, grpc, &request_id).await;
+            let mut response = match outcome {
+                Ok(response) => {
+                    self.gate.worker.decided("allowed", started);
+                    response
+                }
+                Err(refused) => self.refused(refused, grpc, &request_id, started),
+            };
+            if head {
+                respond::leave_out_body(&mut response);
             }
-            Err(Refused::Denied(denial)) => {
+            let last = self.activity.is_retired() || self.ambiguity.is_raised();
+            dress(&mut response, &request_id, running, http1, last);
+            response
+        }
+    }
+
+    fn refused(
+        &self,
+        refused: Refused,
+        grpc: bool,
+        request_id: &RequestId,
+        started: Instant,
+    ) -> Response<ResponseBody> {
+        let worker = &self.gate.worker;
+        match refused {
+            Refused::Denied(denial) => {
                 worker.decided(denial.reason.code(), started);
                 respond::refusal(&denial, grpc, request_id.as_str())
             }
-            Err(Refused::Unproven(unproven)) => {
+            Refused::Unproven(unproven) => {
+                self.activity.fail_to_prove();
                 worker.decided(unproven.code(), started);
                 respond::unproven(&unproven, grpc, request_id.as_str())
             }
-            Err(Refused::Faulted(fault)) => {
+            Refused::Faulted(fault) => {
                 worker.decided(fault.code(), started);
                 if fault.is_trouble() {
                     self.gate.complain(request_id.as_str(), &fault);
                 }
                 respond::fault(&fault, grpc, request_id.as_str())
             }
-        };
-        if head {
-            respond::leave_out_body(&mut response);
         }
-        let last = self.activity.is_retired() || self.ambiguity.is_raised();
-        dress(&mut response, &request_id, running, http1, last);
-        response
     }
 
-    async fn answered(
+    #[expect(clippy::manual_async_fn, reason = "which would have room for the request twice")]
+    fn answered(
         self: &Rc<Self>,
         mut request: Request<Arrived>,
         grpc: bool,
         request_id: &RequestId,
-    ) -> Result<Response<ResponseBody>, Refused> {
-        let permitted = self.judged(&mut request, grpc, request_id).await?;
-        self.forward(permitted, request).await
+    ) -> impl Future<Output = Result<Response<ResponseBody>, Refused>> {
+        async move {
+            let permitted = self.judged(&mut request, grpc, request_id).await?;
+            let cord = self.admit(&permitted);
+            let Permitted { permit, token, target, upgrade, asked, since } = permitted;
+            // From here on it is open for everybody to see. What was published before is looked at
+            // here.
+            let stands = self.still_stands(&permit, token.as_ref(), &asked, since.revision).await;
+            stands.map_err(Refused::Denied)?;
+            let settings = &self.gate.settings;
+            let journey = Journey {
+                speaks: settings.speaks,
+                scheme: Scheme::HTTP,
+                target,
+                host: None,
+                upgrade,
+                grpc,
+                cord: Some(Rc::clone(&cord)),
+            };
+            let outgoing =
+                Outgoing::new(&self.gate.upstream, &self.timer, &settings.limits, journey, request);
+            let mut outgoing = outgoing.map_err(Refused::Faulted)?;
+            let forwarded = tokio::select! {
+                biased;
+                denial = cord.cut() => return Err(Refused::Denied(denial)),
+                forwarded = outgoing.forward() => forwarded,
+            };
+            match forwarded.map_err(Refused::Faulted)? {
+                Forwarded::Answered(response) => Ok(response),
+                Forwarded::Switched(response, streams) => {
+                    cord.unwatch();
+                    self.switched(permit, token, asked, streams);
+                    Ok(response)
+                }
+            }
+        }
     }
 
     /// Decides and writes the audit line. What comes back is the only way on.
@@ -125,20 +170,24 @@ impl Session {
         grpc: bool,
         request_id: &RequestId,
     ) -> Result<Permitted, Refused> {
-        let upgrade = headers::upgrade_wanted(request.headers())
+        let names = Names::of(request.headers());
+        let upgrade = names
+            .any_hop_by_hop()
+            .then(|| headers::upgrade_wanted(request.headers()))
+            .flatten()
             .filter(|_| request.version() == Version::HTTP_11);
         let written = request.uri().path_and_query().cloned();
         let written = written.as_ref().map_or("", PathAndQuery::as_str);
         // Before anything looks at the headers: from here on nobody meets the token.
         let shown = self.caller.proof.shown(request.headers_mut());
-        let target = match self.read(request, written) {
+        let target = match self.read(request, names, written) {
             Ok(target) => target,
             Err(fault) => {
                 Box::pin(self.record_malformed(request, &fault, request_id)).await;
                 return Err(Refused::Faulted(fault));
             }
         };
-        let decision = Decision {
+        let mut decision = Decision {
             request_id: Some(request_id.as_str()),
             method: Some(request.method().as_str()),
             path: Some(target.path()),
@@ -153,46 +202,35 @@ impl Session {
             Err(unproven) => return Err(Box::pin(self.turned_away(decision, unproven)).await),
         };
         let Some(proven) = self.caller.proven(token.as_ref()) else {
-            return Err(self.turned_away(decision, Ok(Unproven::Missing)).await);
+            return Err(Box::pin(self.turned_away(decision, Ok(Unproven::Missing))).await);
         };
         let now = token.as_ref().map_or(now, |_| SystemTime::now());
         let facts = self.facts(request, &target, grpc, now);
         let Judged { rights, verdict, opinion, since } = self.verdict(&facts, proven).await;
-        let Opinion { differs, later } = opinion;
-        let shadow = differs.as_ref();
-        let decision = Decision { claims: Some(&rights.claims), shadow, ..decision };
-        let permit = match verdict {
-            Ok(permit) => {
-                let line = decision.permitted(&permit);
-                self.gate.worker.record(&line).await.map_err(Refused::Faulted)?;
-                self.gate.ask_later(later, &line, &rights.claims);
-                permit
-            }
-            Err(denial) => {
-                // Refused it is, with or without its line.
-                let line = decision.denied(&denial);
-                self.gate.worker.record(&line).await.ok();
-                self.gate.ask_later(later, &line, &rights.claims);
-                return Err(Refused::Denied(denial));
-            }
-        };
-        rights.vouch(request.headers_mut());
-        for (name, value) in [
-            (headers::CLIENT_CERT, self.client_cert.clone()),
-            (headers::REQUEST_ID, HeaderValue::from_str(request_id.as_str()).ok()),
-        ] {
-            if let Some(value) = value {
-                request.headers_mut().insert(name, value);
-            }
+        decision.claims = Some(&rights.claims);
+        decision.shadow = opinion.differs.as_ref();
+        let line = decision.decided(&verdict);
+        let recorded = self.gate.worker.record(&line).await;
+        // Refused it is, with or without its line.
+        if verdict.is_ok() {
+            recorded.map_err(Refused::Faulted)?;
         }
-        let asked = Asked {
+        self.gate.ask_later(opinion.later, &line, &rights.claims);
+        drop(line);
+        let permit = Rc::new(verdict.map_err(Refused::Denied)?);
+        rights.vouch(request.headers_mut());
+        if let Some(client_cert) = self.client_cert.clone() {
+            request.headers_mut().insert(headers::CLIENT_CERT, client_cert);
+        }
+        headers::say_request_id(request.headers_mut(), request_id);
+        let asked = Rc::new(Asked {
             protocol: spoken(upgrade.as_ref(), grpc),
             request_id: request_id.clone(),
             method: request.method().clone(),
             path: target.path().into(),
-        };
+        });
         let target = target.into_changed();
-        Ok(Permitted { permit, token, target, upgrade, grpc, asked, since })
+        Ok(Permitted { permit, token, target, upgrade, asked, since })
     }
 
     fn facts<'a>(
@@ -271,6 +309,7 @@ impl Session {
     fn read<'a>(
         &self,
         request: &mut Request<Arrived>,
+        names: Names,
         written: &'a str,
     ) -> Result<Target<'a>, Fault> {
         if self.ambiguity.is_raised() {
@@ -285,54 +324,27 @@ impl Session {
         if headers.len() > self.gate.settings.limits.header_count {
             return Err(Fault::BadRequest("too_many_headers"));
         }
-        headers::strip_hop_by_hop(headers)?;
         // Before the verdict, so that a policy never sees what the application will not.
-        headers::remove_claims_of_identity(headers, self.keep_forwarded);
-        headers::keep_valid_trace(headers);
+        headers::clean(headers, names, self.keep_forwarded)?;
         Ok(target)
     }
 
-    /// Takes what was permitted by value: without a permit there is nothing to call.
-    async fn forward(
-        self: &Rc<Self>,
-        permitted: Permitted,
-        request: Request<Arrived>,
-    ) -> Result<Response<ResponseBody>, Refused> {
-        let settings = &self.gate.settings;
-        let Permitted { permit, token, target, upgrade, grpc, asked, since } = permitted;
-        let speaks = settings.speaks;
-        let switching = upgrade.is_some();
-        let journey =
-            Journey { speaks, scheme: Scheme::HTTP, target, host: None, upgrade, grpc, cord: None };
-        let (permit, asked) = (Rc::new(permit), Rc::new(asked));
-        let admission =
-            Admission { permit: Rc::clone(&permit), asked: Rc::clone(&asked), began: since.began };
-        let cord = Cord::admitted(admission);
-        match &token {
+    /// Opens what was permitted. It ends with the cord, once somebody cuts that.
+    fn admit(self: &Rc<Self>, permitted: &Permitted) -> Rc<Cord> {
+        let Permitted { permit, token, asked, since, upgrade, .. } = permitted;
+        let cord = Cord::admitted(Admission {
+            permit: Rc::clone(permit),
+            asked: Rc::clone(asked),
+            began: since.began,
+        });
+        match token {
             // What a token allows ends with it, whatever protocol it would rather switch to.
-            Some(token) => self.watch(&cord, &permit, token, &asked),
+            Some(token) => self.watch(&cord, permit, token, asked),
             // Once it has switched, whoever joins the streams looks after them.
-            None if switching => {}
-            None => self.open.add(&cord, self.holds_until(SystemTime::now()).is_some()),
+            None if upgrade.is_some() => {}
+            None => self.open.add(&cord, self.holds_for_a_time()),
         }
-        let journey = Journey { cord: Some(Rc::clone(&cord)), ..journey };
-        // From here on it is open for everybody to see. What was published before is looked at here.
-        let stands = self.still_stands(&permit, token.as_ref(), &asked, since.revision).await;
-        stands.map_err(Refused::Denied)?;
-        let limits = &settings.limits;
-        let forwarded = tokio::select! {
-            biased;
-            denial = cord.cut() => return Err(Refused::Denied(denial)),
-            forwarded = forward(&self.gate.upstream, limits, journey, request) => forwarded,
-        };
-        match forwarded.map_err(Refused::Faulted)? {
-            Forwarded::Answered(response) => Ok(response),
-            Forwarded::Switched(response, streams) => {
-                cord.unwatch();
-                self.switched(permit, token, asked, streams);
-                Ok(response)
-            }
-        }
+        cord
     }
 
     /// Follows what was let in by a token, if it is not over before that is worth its price.

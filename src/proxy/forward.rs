@@ -1,6 +1,7 @@
 //! A request on its way to the upstream and its answer back: the same in both directions.
 
-use std::pin::pin;
+use std::cell::RefCell;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Request, Response, Version};
 use http_body::Body as _;
 use hyper::upgrade::OnUpgrade;
-use tokio::time::timeout;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::arrived::Arrived;
 use super::cord::Cord;
@@ -52,46 +53,102 @@ pub(super) struct Streams {
     pub(super) far_lifetime: Option<Lifetime>,
 }
 
-pub(super) async fn forward(
-    upstream: &Upstream,
-    limits: &Limits,
-    journey: Journey<'_>,
-    mut request: Request<Arrived>,
-) -> Result<Forwarded, Fault> {
-    let version = match &journey.upgrade {
-        Some(_) => Version::HTTP_11,
-        None => version_onward(journey.speaks, request.version()),
-    };
-    let onward = Onward {
-        version,
-        scheme: &journey.scheme,
-        target: journey.target.as_deref(),
-        host: journey.host,
-    };
-    readdress(&mut request, &onward)?;
-    let patience = Patience::new(limits, journey.grpc, request.headers());
+/// A request in the form in which it goes on. Kept by whoever waits for its answer, so that it lies
+/// in one place until it is sent: futures that hand it to each other would each have room for it.
+pub(super) struct Outgoing<'a> {
+    upstream: &'a Upstream,
+    timer: &'a SpareTimer,
+    idle: Duration,
+    version: Version,
+    patience: Patience,
+    cord: Option<Rc<Cord>>,
+    request: Option<Request<RequestBody>>,
+    upgrade: Option<Box<Upgrade>>,
+}
 
-    if let Some(protocol) = &journey.upgrade {
-        let near = hyper::upgrade::on(&mut request);
-        let cord = journey.cord;
-        let request = request.map(|body| RequestBody::new(body, limits.idle, cord.clone()));
-        let asked = Box::pin(upgrade::ask(upstream, request, protocol));
-        let answer = patience.wait(asked, cord.as_deref()).await?;
-        return Ok(switched(near, answer, protocol, limits, cord));
+/// Of a caller who wants to switch protocols.
+struct Upgrade {
+    protocol: HeaderValue,
+    near: OnUpgrade,
+}
+
+impl<'a> Outgoing<'a> {
+    pub(super) fn new(
+        upstream: &'a Upstream,
+        timer: &'a SpareTimer,
+        limits: &Limits,
+        journey: Journey<'_>,
+        mut request: Request<Arrived>,
+    ) -> Result<Self, Fault> {
+        let Journey { speaks, scheme, target, host, upgrade, grpc, cord } = journey;
+        let version = match &upgrade {
+            Some(_) => Version::HTTP_11,
+            None => version_onward(speaks, request.version()),
+        };
+        let onward = Onward { version, scheme: &scheme, target: target.as_deref(), host };
+        readdress(&mut request, &onward)?;
+        let patience = Patience::new(limits, grpc, request.headers());
+        let upgrade = upgrade
+            .map(|protocol| Box::new(Upgrade { protocol, near: hyper::upgrade::on(&mut request) }));
+        let has_body = upgrade.is_none() && !request.body().is_end_stream();
+        if has_body
+            && version == Version::HTTP_11
+            && !request.headers().contains_key(CONTENT_LENGTH)
+        {
+            // Said by name, or hyper leaves out the body of methods that seldom have one.
+            request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        let cord = cord.or_else(|| has_body.then(Cord::new));
+        let idle = limits.idle;
+        let request = request.map(|body| RequestBody::new(body, idle, cord.clone()));
+        let request = Some(request);
+        Ok(Self { upstream, timer, idle, version, patience, cord, request, upgrade })
     }
-    let has_body = !request.body().is_end_stream();
-    if has_body && version == Version::HTTP_11 && !request.headers().contains_key(CONTENT_LENGTH) {
-        // Said by name, or hyper leaves out the body of methods that seldom have one.
-        request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+
+    /// Sends it, once, and waits for the head of its answer.
+    pub(super) async fn forward(&mut self) -> Result<Forwarded, Fault> {
+        if self.upgrade.is_some() {
+            return Box::pin(self.switch()).await;
+        }
+        let sent = pin!(self.upstream.send(self.version, &mut self.request));
+        let answer = self.patience.wait(sent, self.cord.as_deref(), self.timer);
+        let (mut response, lease) = answer.await?;
+        headers::strip_response(response.headers_mut());
+        let (idle, cord) = (self.idle, self.cord.take());
+        Ok(Forwarded::Answered(
+            response.map(|body| ResponseBody::streamed(body, idle, Some(lease), cord)),
+        ))
     }
-    let cord = journey.cord.or_else(|| has_body.then(Cord::new));
-    let request = request.map(|body| RequestBody::new(body, limits.idle, cord.clone()));
-    let sent = pin!(upstream.send(version, request));
-    let (mut response, lease) = patience.wait(sent, cord.as_deref()).await?;
-    headers::strip_response(response.headers_mut());
-    Ok(Forwarded::Answered(
-        response.map(|body| ResponseBody::streamed(body, limits.idle, Some(lease), cord)),
-    ))
+
+    async fn switch(&mut self) -> Result<Forwarded, Fault> {
+        let (Some(upgrade), Some(request)) = (self.upgrade.take(), self.request.take()) else {
+            return Err(Fault::WrongProtocol);
+        };
+        let Upgrade { protocol, near } = *upgrade;
+        let asked = pin!(upgrade::ask(self.upstream, request, &protocol));
+        let answer = self.patience.wait(asked, self.cord.as_deref(), self.timer).await?;
+        Ok(switched(near, answer, &protocol, self.idle, self.cord.take()))
+    }
+}
+
+/// A timer that one exchange leaves to the next of its connection. To let it go on, and see whether
+/// it went off too early, takes less than to start and to stop one each time.
+#[derive(Debug, Default)]
+pub(super) struct SpareTimer(RefCell<Option<Pin<Box<Sleep>>>>);
+
+impl SpareTimer {
+    /// One that goes off by then, or before.
+    fn take(&self, deadline: Instant) -> Pin<Box<Sleep>> {
+        let mut timer = self.0.take().unwrap_or_else(|| Box::pin(sleep_until(deadline)));
+        if timer.deadline() > deadline {
+            timer.as_mut().reset(deadline);
+        }
+        timer
+    }
+
+    fn leave(&self, timer: Pin<Box<Sleep>>) {
+        self.0.replace(Some(timer));
+    }
 }
 
 /// How long the head of an answer is waited for.
@@ -106,10 +163,12 @@ impl Patience {
     /// gRPC says so itself (`grpc-timeout`); without that, a stream that is answered late is
     /// bounded by the idle limit alone.
     fn new(limits: &Limits, grpc: bool, headers: &HeaderMap) -> Self {
-        match headers::grpc_timeout(headers).filter(|_| grpc) {
+        if !grpc {
+            return Self { limit: limits.request, strict: false };
+        }
+        match headers::grpc_timeout(headers) {
             Some(limit) => Self { limit: limit.min(limits.idle), strict: true },
-            None if grpc => Self { limit: limits.idle, strict: false },
-            None => Self { limit: limits.request, strict: false },
+            None => Self { limit: limits.idle, strict: false },
         }
     }
 
@@ -119,17 +178,32 @@ impl Patience {
         self,
         mut answer: impl Future<Output = Result<T, Fault>> + Unpin,
         cord: Option<&Cord>,
+        spare: &SpareTimer,
     ) -> Result<T, Fault> {
-        let mut left = self.limit;
+        let mut deadline = Instant::now() + self.limit;
+        let mut timer = spare.take(deadline);
         loop {
-            if let Ok(answer) = timeout(left, &mut answer).await {
-                return answer;
+            tokio::select! {
+                biased;
+                answer = &mut answer => {
+                    spare.leave(timer);
+                    return answer;
+                }
+                () = timer.as_mut() => {}
             }
-            left = match cord.filter(|_| !self.strict).map(Cord::waited) {
+            let now = Instant::now();
+            if now < deadline {
+                // It was going for somebody else.
+                timer.as_mut().reset(deadline);
+                continue;
+            }
+            let left = match cord.filter(|_| !self.strict).map(Cord::waited) {
                 Some(None) => self.limit,
                 Some(Some(waited)) if waited < self.limit => self.limit.saturating_sub(waited),
                 Some(Some(_)) | None => return Err(Fault::Timeout(Waited::Response)),
             };
+            deadline = now + left;
+            timer.as_mut().reset(deadline);
         }
     }
 }
@@ -138,14 +212,14 @@ fn switched(
     near: OnUpgrade,
     answer: Answer,
     protocol: &HeaderValue,
-    limits: &Limits,
+    idle: Duration,
     cord: Option<Rc<Cord>>,
 ) -> Forwarded {
     match answer {
         Answer::Stayed(mut response) => {
             headers::strip_response(response.headers_mut());
             Forwarded::Answered(
-                response.map(|body| ResponseBody::streamed(body.into(), limits.idle, None, cord)),
+                response.map(|body| ResponseBody::streamed(body.into(), idle, None, cord)),
             )
         }
         Answer::Switched(mut response, far_lifetime) => {
@@ -153,5 +227,51 @@ fn switched(
             let streams = Streams { near, far, far_lifetime };
             Forwarded::Switched(upgrade::switched(response, protocol), streams)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    async fn waited(patience: Patience, spare: &SpareTimer) -> Duration {
+        let began = Instant::now();
+        let never = Box::pin(pending::<Result<(), Fault>>());
+        let answer = patience.wait(never, None, spare).await;
+        assert!(matches!(answer, Err(Fault::Timeout(Waited::Response))));
+        began.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timer_that_was_somebody_elses_ends_no_wait_before_its_time() {
+        let (spare, patience) = (SpareTimer::default(), Patience { limit: LIMIT, strict: false });
+        let slow = Box::pin(async {
+            sleep_until(Instant::now() + LIMIT / 2).await;
+            Ok::<_, Fault>(())
+        });
+        assert!(patience.wait(slow, None, &spare).await.is_ok());
+        assert_eq!(waited(patience, &spare).await, LIMIT);
+        assert!(patience.wait(ready(Ok::<_, Fault>(())), None, &spare).await.is_ok());
+        assert_eq!(waited(patience, &spare).await, LIMIT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timer_that_has_gone_off_meanwhile_ends_no_wait_either() {
+        let (spare, patience) = (SpareTimer::default(), Patience { limit: LIMIT, strict: false });
+        assert!(patience.wait(ready(Ok::<_, Fault>(())), None, &spare).await.is_ok());
+        sleep_until(Instant::now() + LIMIT * 2).await;
+        assert_eq!(waited(patience, &spare).await, LIMIT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_is_in_a_hurry_does_not_wait_for_somebody_elses_timer() {
+        let (spare, patience) = (SpareTimer::default(), Patience { limit: LIMIT, strict: false });
+        assert!(patience.wait(ready(Ok::<_, Fault>(())), None, &spare).await.is_ok());
+        let hurried = Patience { limit: LIMIT / 5, strict: true };
+        assert_eq!(waited(hurried, &spare).await, LIMIT / 5);
     }
 }

@@ -161,6 +161,13 @@ impl RequestFraming {
             self.head.connect = line.starts_with(b"CONNECT ");
             return Ok(());
         }
+        // Each name that counts begins with one of these, unless somebody put a space before it.
+        let may_count = |first: &u8| {
+            matches!(first, b'c' | b'C' | b't' | b'T' | b'u' | b'U') || first.is_ascii_whitespace()
+        };
+        if !line.first().is_some_and(may_count) {
+            return Ok(());
+        }
         let Some(colon) = memchr(b':', line) else {
             return Ok(());
         };

@@ -21,7 +21,7 @@ pub(super) const METHOD: HeaderName = HeaderName::from_static("x-sidegate-method
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
-const HOP_BY_HOP: [HeaderName; 8] = [
+static HOP_BY_HOP: [HeaderName; 8] = [
     CONNECTION,
     KEEP_ALIVE,
     PROXY_CONNECTION,
@@ -32,6 +32,50 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     UPGRADE,
 ];
 
+/// What the names in a head call for, as one look at them tells: for nothing, in most.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Names {
+    hop_by_hop: bool,
+    /// By which a caller could pose as us, or as somebody else.
+    claims: bool,
+    trace: bool,
+}
+
+impl Names {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let mut names = Self::default();
+        for name in headers.keys() {
+            let name = name.as_str();
+            names.hop_by_hop |= is_hop_by_hop(name);
+            names.claims |= is_claim(name, false);
+            names.trace |= name == TRACEPARENT.as_str();
+        }
+        names
+    }
+
+    pub(super) fn any_hop_by_hop(self) -> bool {
+        self.hop_by_hop
+    }
+}
+
+/// Removes from a request what concerns one hop, what a caller may not say, and a trace that is none.
+pub(super) fn clean(
+    headers: &mut HeaderMap,
+    names: Names,
+    keep_forwarded: bool,
+) -> Result<(), ConnectionNamesIdentity> {
+    if names.hop_by_hop {
+        strip_hop_by_hop(headers)?;
+    }
+    if names.claims {
+        remove_claims_of_identity(headers, keep_forwarded);
+    }
+    if names.trace {
+        keep_valid_trace(headers);
+    }
+    Ok(())
+}
+
 /// The caller listed in `Connection` a header that we vouch for, or that concerns the other end,
 /// hoping that we strip it after it was looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +83,7 @@ pub(super) struct ConnectionNamesIdentity;
 
 /// Removes the headers that concern one hop only (RFC 9110 section 7.6.1). `TE: trailers` is put
 /// back, because gRPC needs it at each hop.
-pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) -> Result<(), ConnectionNamesIdentity> {
+fn strip_hop_by_hop(headers: &mut HeaderMap) -> Result<(), ConnectionNamesIdentity> {
     if headers.contains_key(CONNECTION) {
         let named = named_in_connection(headers);
         let for_the_end = |name: &HeaderName| {
@@ -59,7 +103,9 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) -> Result<(), Connection
             te.split(',').any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
         })
     });
-    remove_hop_by_hop(headers);
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
@@ -68,21 +114,30 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) -> Result<(), Connection
 
 /// The same for an answer, where nobody is refused.
 pub(super) fn strip_response(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        for name in named_in_connection(headers) {
-            headers.remove(name);
-        }
+    if !headers.keys().any(|name| is_hop_by_hop(name.as_str())) {
+        return;
     }
-    remove_hop_by_hop(headers);
+    for name in named_in_connection(headers) {
+        headers.remove(name);
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
 }
 
-/// Most heads have none of them, which one look at the names there are tells.
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
-        for name in &HOP_BY_HOP {
-            headers.remove(name);
-        }
-    }
+/// By length and then by the whole, which takes less than to compare with each.
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+    )
 }
 
 /// How long the caller of a gRPC method is willing to wait (`grpc-timeout`).
@@ -149,19 +204,24 @@ pub(super) fn switched_as_asked(headers: &HeaderMap, asked: &HeaderValue) -> boo
 /// might take for the same (CGI and WSGI read `_` as `-`). `keep_forwarded` leaves
 /// `x-forwarded-*` and `forwarded` of a proxy that is trusted by configuration.
 pub(super) fn remove_claims_of_identity(headers: &mut HeaderMap, keep_forwarded: bool) {
-    let unwanted: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| {
-            let name = name.as_str();
-            is_ours(name)
-                || is_respelled(name)
-                || overrides_method(name)
-                || (!keep_forwarded && (name == FORWARDED || is_forwarded(name)))
-        })
-        .cloned()
-        .collect();
+    let is_unwanted = |name: &&HeaderName| is_claim(name.as_str(), keep_forwarded);
+    let unwanted: Vec<HeaderName> = headers.keys().filter(is_unwanted).cloned().collect();
     for name in unwanted {
         headers.remove(name);
+    }
+}
+
+/// Each begins with an `x`, however it is spelled, but for one.
+fn is_claim(name: &str, keep_forwarded: bool) -> bool {
+    match name.as_bytes().first() {
+        Some(b'x') => {
+            is_ours(name)
+                || overrides_method(name)
+                || (!keep_forwarded && is_forwarded(name))
+                || is_respelled(name)
+        }
+        Some(b'f') if name == FORWARDED.as_str() => !keep_forwarded,
+        _ => false,
     }
 }
 
@@ -180,15 +240,11 @@ fn is_forwarded(name: &str) -> bool {
 
 /// A name that becomes one of those we set once `_` is read as `-`.
 fn is_respelled(name: &str) -> bool {
-    if !name.contains('_') {
+    if !name.as_bytes().contains(&b'_') {
         return false;
     }
     let name = name.replace('_', "-");
-    is_ours(&name)
-        || overrides_method(&name)
-        || is_forwarded(&name)
-        || name == "x-request-id"
-        || name == "traceparent"
+    is_ours(&name) || overrides_method(&name) || is_forwarded(&name) || name == "x-request-id"
 }
 
 /// Removes from a request's trailers what only we may say, and what concerns one hop.
@@ -201,12 +257,9 @@ pub(super) fn clean_trailers(trailers: &mut HeaderMap) {
 
 /// Leaves a well-formed `traceparent` as it came and removes any other, with its `tracestate`
 /// (W3C Trace Context section 4.3).
-pub(super) fn keep_valid_trace(headers: &mut HeaderMap) {
-    if !headers.contains_key(TRACEPARENT) {
-        return;
-    }
+fn keep_valid_trace(headers: &mut HeaderMap) {
     let mut values = headers.get_all(TRACEPARENT).iter();
-    let valid = values.next().is_some_and(|value| TraceParent::parse(value.as_bytes()).is_ok())
+    let valid = values.next().is_some_and(|value| TraceParent::is_valid(value.as_bytes()))
         && values.next().is_none();
     if !valid {
         headers.remove(TRACEPARENT);
@@ -220,6 +273,18 @@ pub(super) fn request_id(headers: &HeaderMap) -> RequestId {
         .get(REQUEST_ID)
         .and_then(|value| RequestId::given(value.as_bytes()))
         .unwrap_or_else(RequestId::random)
+}
+
+/// Says the id of a request. Most come with it.
+pub(super) fn say_request_id(headers: &mut HeaderMap, id: &RequestId) {
+    let mut said = headers.get_all(REQUEST_ID).iter();
+    let only = said.next().filter(|_| said.next().is_none());
+    if only.is_some_and(|only| only.as_bytes() == id.as_str().as_bytes()) {
+        return;
+    }
+    if let Ok(id) = HeaderValue::from_str(id.as_str()) {
+        headers.insert(REQUEST_ID, id);
+    }
 }
 
 /// `content-type: application/grpc`, with any suffix or parameter.
@@ -258,6 +323,50 @@ mod tests {
         ]);
         strip_hop_by_hop(&mut headers).unwrap();
         assert_eq!(headers, map(&[("accept", "text/html"), ("te", "trailers")]));
+    }
+
+    #[test]
+    fn one_look_finds_all_that_has_to_be_looked_at_again() {
+        let sent = [
+            ("connection", "x-private"),
+            ("x-private", "1"),
+            ("te", "gzip"),
+            ("x-sidegate-tenant", "umbrella"),
+            ("x_forwarded_for", "10.0.0.1"),
+            ("forwarded", "for=10.0.0.1"),
+            ("x-real-ip", "10.0.0.1"),
+            ("x-http-method", "DELETE"),
+            ("traceparent", "00-0-0-00"),
+        ];
+        for number in 0..sent.len() {
+            let (name, _) = sent[number];
+            let mut headers = map(&[sent[number], ("accept", "text/html")]);
+            let names = Names::of(&headers);
+            clean(&mut headers, names, false).unwrap();
+            assert_eq!(headers.contains_key(name), name == "x-private", "{name}");
+            assert!(headers.contains_key("accept"), "{name}");
+        }
+        let mut all = map(&sent);
+        let names = Names::of(&all);
+        clean(&mut all, names, false).unwrap();
+        assert!(all.is_empty(), "{all:?}");
+    }
+
+    #[test]
+    fn a_request_says_its_id_once() {
+        let id = RequestId::given(b"4f1c2a9b").unwrap();
+        for sent in [
+            &[][..],
+            &[("x-request-id", "4f1c2a9b")],
+            &[("x-request-id", "4f1c2a9b"), ("x-request-id", "4f1c2a9b")],
+            &[("x-request-id", "4f1c2a9b"), ("x-request-id", "another1")],
+            &[("x-request-id", "no id")],
+        ] {
+            let mut headers = map(sent);
+            say_request_id(&mut headers, &id);
+            let said: Vec<_> = headers.get_all(REQUEST_ID).iter().collect();
+            assert_eq!(said, ["4f1c2a9b"], "{sent:?}");
+        }
     }
 
     #[test]

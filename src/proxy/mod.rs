@@ -72,10 +72,8 @@ pub fn inspect_framing<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> bool {
 /// Takes out of a request's headers what must not pass a hop, as on the way in: for benchmarks.
 #[doc(hidden)]
 pub fn inspect_headers(headers: &mut http::HeaderMap) -> bool {
-    let stripped = headers::strip_hop_by_hop(headers).is_ok();
-    headers::remove_claims_of_identity(headers, false);
-    headers::keep_valid_trace(headers);
-    stripped
+    let names = headers::Names::of(headers);
+    headers::clean(headers, names, false).is_ok()
 }
 
 /// What a listener speaks.

@@ -17,9 +17,9 @@ use super::connection::{Ends, dress, serve};
 use super::dial::{BySvid, ByToken, Dial, Purpose, Sidecar};
 use super::ending::{carry, ended};
 use super::fault::Fault;
-use super::forward::{Forwarded, Journey, Streams, forward};
+use super::forward::{Forwarded, Journey, Outgoing, SpareTimer, Streams};
 use super::guarded::{AmbiguityFlag, Guarded};
-use super::headers;
+use super::headers::{self, Names};
 use super::request::check_authority;
 use super::response_body::ResponseBody;
 use super::upgrade;
@@ -140,6 +140,7 @@ impl Outbound {
             ambiguity,
             activity: Rc::clone(&activity),
             phase: phase.clone(),
+            timer: SpareTimer::default(),
         });
         let answer = move |request| Rc::clone(&application).exchange(request);
         let ends = Ends { lifetime: None, age: limits.connection_age, phase };
@@ -243,10 +244,14 @@ struct Application {
     ambiguity: AmbiguityFlag,
     activity: Rc<Activity>,
     phase: Phase,
+    timer: SpareTimer,
 }
 
 impl Application {
-    async fn exchange(self: Rc<Self>, request: Request<Arrived>) -> Response<ResponseBody> {
+    fn exchange(
+        self: Rc<Self>,
+        request: Request<Arrived>,
+    ) -> impl Future<Output = Response<ResponseBody>> {
         let running = self.activity.begin();
         let started = Instant::now();
         let request_id = headers::request_id(request.headers());
@@ -255,40 +260,67 @@ impl Application {
         let method = request.method().clone();
         let uri = request.uri().clone();
 
-        let outbound = &self.outbound;
-        let mut response = match self.forward(request, grpc, &request_id).await {
-            Ok(response) => {
-                outbound.worker.decided("allowed", started);
-                response
+        async move {
+            let outbound = &self.outbound;
+            let mut response = match self.answered(request, grpc, &request_id).await {
+                Ok(response) => {
+                    outbound.worker.decided("allowed", started);
+                    response
+                }
+                Err(fault) => {
+                    outbound.worker.decided(fault.code(), started);
+                    let decision = Decision {
+                        request_id: Some(request_id.as_str()),
+                        method: Some(method.as_str()),
+                        path: Some(uri.path()),
+                        ..outbound.decision(grpc)
+                    };
+                    Box::pin(outbound.record_fault(&fault, decision)).await;
+                    respond::fault(&fault, grpc, request_id.as_str())
+                }
+            };
+            if method == Method::HEAD {
+                respond::leave_out_body(&mut response);
             }
-            Err(fault) => {
-                outbound.worker.decided(fault.code(), started);
-                let decision = Decision {
-                    request_id: Some(request_id.as_str()),
-                    method: Some(method.as_str()),
-                    path: Some(uri.path()),
-                    ..outbound.decision(grpc)
-                };
-                Box::pin(outbound.record_fault(&fault, decision)).await;
-                respond::fault(&fault, grpc, request_id.as_str())
-            }
-        };
-        if method == Method::HEAD {
-            respond::leave_out_body(&mut response);
+            let last = self.activity.is_retired() || self.ambiguity.is_raised();
+            dress(&mut response, &request_id, running, http1, last);
+            response
         }
-        let last = self.activity.is_retired() || self.ambiguity.is_raised();
-        dress(&mut response, &request_id, running, http1, last);
-        response
     }
 
-    async fn forward(
+    #[expect(clippy::manual_async_fn, reason = "which would have room for the request twice")]
+    fn answered(
+        &self,
+        request: Request<Arrived>,
+        grpc: bool,
+        request_id: &RequestId,
+    ) -> impl Future<Output = Result<Response<ResponseBody>, Fault>> {
+        async move {
+            let mut outgoing = self.outgoing(request, grpc, request_id)?;
+            match outgoing.forward().await? {
+                Forwarded::Answered(response) => Ok(response),
+                Forwarded::Switched(response, streams) => {
+                    let outbound = Rc::clone(&self.outbound);
+                    let phase = self.phase.clone();
+                    self.outbound.worker.spawn(async move { outbound.join(streams, phase).await });
+                    Ok(response)
+                }
+            }
+        }
+    }
+
+    fn outgoing(
         &self,
         mut request: Request<Arrived>,
         grpc: bool,
         request_id: &RequestId,
-    ) -> Result<Response<ResponseBody>, Fault> {
+    ) -> Result<Outgoing<'_>, Fault> {
         let settings = &self.outbound.settings;
-        let upgrade = headers::upgrade_wanted(request.headers())
+        let names = Names::of(request.headers());
+        let upgrade = names
+            .any_hop_by_hop()
+            .then(|| headers::upgrade_wanted(request.headers()))
+            .flatten()
             .filter(|_| request.version() == Version::HTTP_11);
         if self.ambiguity.is_raised() {
             return Err(Fault::BadRequest("two_lengths"));
@@ -297,13 +329,9 @@ impl Application {
             return Err(Fault::BadRequest("connect"));
         }
         check_authority(&request)?;
-        headers::strip_hop_by_hop(request.headers_mut())?;
         // What our application says of itself in these headers, only a sidecar may say.
-        headers::remove_claims_of_identity(request.headers_mut(), true);
-        headers::keep_valid_trace(request.headers_mut());
-        if let Ok(value) = HeaderValue::from_str(request_id.as_str()) {
-            request.headers_mut().insert(headers::REQUEST_ID, value);
-        }
+        headers::clean(request.headers_mut(), names, true)?;
+        headers::say_request_id(request.headers_mut(), request_id);
         let journey = Journey {
             speaks: Speaks::Same,
             scheme: Scheme::HTTPS,
@@ -313,14 +341,6 @@ impl Application {
             grpc,
             cord: None,
         };
-        match forward(&self.outbound.upstream, &settings.limits, journey, request).await? {
-            Forwarded::Answered(response) => Ok(response),
-            Forwarded::Switched(response, streams) => {
-                let outbound = Rc::clone(&self.outbound);
-                let phase = self.phase.clone();
-                self.outbound.worker.spawn(async move { outbound.join(streams, phase).await });
-                Ok(response)
-            }
-        }
+        Outgoing::new(&self.outbound.upstream, &self.timer, &settings.limits, journey, request)
     }
 }

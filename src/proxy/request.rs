@@ -21,6 +21,7 @@ pub(super) fn check_authority<B>(request: &Request<B>) -> Result<(), Fault> {
             Err(Fault::BadRequest("malformed_host"))
         }
         (None, Some(_)) => Ok(()),
+        (Some(host), None) if is_plain(host.as_bytes()) => Ok(()),
         (Some(host), None) => parse_host(host).map(drop),
         (Some(host), Some(authority)) => {
             let host = parse_host(host)?;
@@ -29,6 +30,23 @@ pub(super) fn check_authority<B>(request: &Request<B>) -> Result<(), Fault> {
             } else {
                 Err(Fault::BadRequest("host_mismatch"))
             }
+        }
+    }
+}
+
+/// A name or an address, with or without a port: as most are, and nothing for a parser to object to.
+fn is_plain(host: &[u8]) -> bool {
+    let is_name = |name: &[u8]| {
+        !name.is_empty()
+            && name.iter().all(|it| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'.'))
+    };
+    match host.iter().position(|byte| *byte == b':').and_then(|colon| host.split_at_checked(colon))
+    {
+        None => is_name(host),
+        Some((name, port)) => {
+            is_name(name)
+                && (2..=6).contains(&port.len())
+                && port.iter().skip(1).all(u8::is_ascii_digit)
         }
     }
 }
@@ -113,6 +131,8 @@ fn join_cookies(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn request(version: Version, uri: &str, hosts: &[&str]) -> Request<()> {
@@ -144,6 +164,14 @@ mod tests {
             assert_eq!(code, expected, "{uri} {hosts:?}");
         }
         assert!(check_authority(&request(Version::HTTP_2, "https://user@a/", &[])).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_plain_the_parser_takes_too(host in "[a-zA-Z0-9.:@/ _-]{0,12}(:[0-9]{0,7})?") {
+            let parsed = parse_host(&HeaderValue::from_str(&host).unwrap()).is_ok();
+            prop_assert!(parsed || !is_plain(host.as_bytes()), "{host}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::arrived::Arrived;
 use super::cord::Asked;
 use super::ending::ended;
 use super::fault::Fault;
-use super::forward::Streams;
+use super::forward::{SpareTimer, Streams};
 use super::gate::{Caller, Gate, Proven, holds_until, to_be_judged_again};
 use super::guarded::AmbiguityFlag;
 use super::open::OpenExchanges;
@@ -44,6 +44,7 @@ pub(super) struct Session {
     /// the places of others.
     pub(super) turn: Semaphore,
     pub(super) open: OpenExchanges,
+    pub(super) timer: SpareTimer,
     rights: RefCell<Option<Rc<Rights>>>,
 }
 
@@ -77,6 +78,7 @@ impl Session {
             pace: Pace::default(),
             turn: Semaphore::new(1),
             open: OpenExchanges::default(),
+            timer: SpareTimer::default(),
             rights,
         }
     }
@@ -116,6 +118,11 @@ impl Session {
         let kept = self.rights.borrow();
         let rights = kept.as_ref()?;
         holds_until(rights.policy(), &rights.claims, now)
+    }
+
+    /// Whether [`Self::holds_until`] has an end, whenever that is.
+    pub(super) fn holds_for_a_time(&self) -> bool {
+        self.holds_until(SystemTime::UNIX_EPOCH).is_some()
     }
 
     fn kept_rights(

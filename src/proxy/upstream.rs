@@ -88,24 +88,28 @@ impl Upstream {
 
     /// Sends one request and waits for the head of its answer. The time limit on the answer is the
     /// caller's; those on connecting are kept here.
+    ///
+    /// What is to be sent is taken out of its place once it is.
     pub(super) async fn send(
         &self,
         version: Version,
-        request: Request<RequestBody>,
+        unsent: &mut Option<Request<RequestBody>>,
     ) -> Result<(Response<Arrived>, Lease), Fault> {
         if version == Version::HTTP_2 {
-            self.send_http2(request).await
+            self.send_http2(unsent).await
         } else {
-            self.send_http1(request).await
+            self.send_http1(unsent).await
         }
     }
 
     async fn send_http1(
         &self,
-        mut request: Request<RequestBody>,
+        unsent: &mut Option<Request<RequestBody>>,
     ) -> Result<(Response<Arrived>, Lease), Fault> {
         while let Some(mut idle) = self.take_idle() {
+            let mut request = unsent.take().ok_or_else(sent_before)?;
             let replay = idle.may_have_been_closed().then(|| replayable(&request)).flatten();
+            let replay = replay.map(Box::new);
             self.dialler.prepare(&mut request, idle.terms.by_token())?;
             let mut error = match idle.sender.try_send_request(request).await {
                 Ok(response) => {
@@ -113,23 +117,31 @@ impl Upstream {
                 }
                 Err(error) => error,
             };
-            if let Some(unsent) = error.take_message() {
+            if let Some(back) = error.take_message() {
                 // Not a byte was sent: the next connection, then.
-                request = unsent;
+                *unsent = Some(back);
                 continue;
             }
             let error = error.into_error();
             match replay {
                 // Sent a second time at most, and where it cannot meet another closed connection.
                 Some(copy) if was_closed(&error) => {
-                    request = copy;
+                    *unsent = Some(*copy);
                     break;
                 }
                 _ => return Err(Fault::BrokenOff(error.into())),
             }
         }
         // Apart, as are other steps that few requests take: what they need is no part of each one.
-        let (mut sender, terms, refusal) = Box::pin(self.connect_http1()).await?;
+        Box::pin(self.send_on_new_http1(unsent)).await
+    }
+
+    async fn send_on_new_http1(
+        &self,
+        unsent: &mut Option<Request<RequestBody>>,
+    ) -> Result<(Response<Arrived>, Lease), Fault> {
+        let (mut sender, terms, refusal) = self.connect_http1().await?;
+        let mut request = unsent.take().ok_or_else(sent_before)?;
         self.dialler.prepare(&mut request, terms.by_token())?;
         let response =
             sender.send_request(request).await.map_err(|error| refusal.explain(error))?;
@@ -138,15 +150,14 @@ impl Upstream {
 
     async fn send_http2(
         &self,
-        request: Request<RequestBody>,
+        unsent: &mut Option<Request<RequestBody>>,
     ) -> Result<(Response<Arrived>, Lease), Fault> {
-        let mut unsent = Some(request);
         for _ in 0..MOST_ATTEMPTS {
             let Http2 { requester, lease, refusal, by_token } = self.shared_http2().await?;
-            if let Some(request) = &mut unsent {
+            if let Some(request) = unsent {
                 self.dialler.prepare(request, by_token)?;
             }
-            match requester.send(&mut unsent).await {
+            match requester.send(unsent).await {
                 Ok(response) => return Ok((response.map(Arrived::from), lease)),
                 Err(_) if unsent.is_some() && !refusal.has_come() => {}
                 Err(error) => return Err(refusal.explain(error)),
@@ -336,4 +347,9 @@ impl Upstream {
             reaping.set(false);
         });
     }
+}
+
+/// Nobody sends a request twice; if somebody did, it would have to be refused.
+fn sent_before() -> Fault {
+    Fault::Unreachable(ErrorKind::InvalidInput.into())
 }

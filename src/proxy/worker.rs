@@ -158,28 +158,30 @@ impl<'a> Decision<'a> {
         }
     }
 
-    pub(super) fn permitted<'b>(&'b self, permit: &'b Permit) -> Decision<'b>
-    where
-        'a: 'b,
-    {
-        Decision {
+    pub(super) fn permitted(self, permit: &'a Permit) -> Self {
+        Self {
             route: Some(permit.route()),
             required: Some(permit.required()),
             cross_tenant: permit.cross_tenant(),
             outcome: Ok(()),
-            ..self.clone()
+            ..self
         }
     }
 
-    pub(super) fn denied<'b>(&'b self, denial: &'b Denial) -> Decision<'b>
-    where
-        'a: 'b,
-    {
-        Decision {
+    pub(super) fn denied(self, denial: &'a Denial) -> Self {
+        Self {
             route: denial.route.as_ref().map(|route| &*route.name),
             required: denial.route.as_ref().map(|route| &*route.required),
             outcome: Err((denial.reason.code(), Cow::Borrowed(&denial.detail))),
-            ..self.clone()
+            ..self
+        }
+    }
+
+    /// In the light of what was decided.
+    pub(super) fn decided(self, verdict: &'a Result<Permit, Denial>) -> Self {
+        match verdict {
+            Ok(permit) => self.permitted(permit),
+            Err(denial) => self.denied(denial),
         }
     }
 }
@@ -203,20 +205,14 @@ impl Worker {
     /// Writes the line of a decision. Without its line, no decision may be acted upon: when the
     /// log does not take it in time, the caller refuses the request.
     pub(super) async fn record(&self, decision: &Decision<'_>) -> Result<(), Fault> {
-        let made;
-        let request_id = match decision.request_id {
-            Some(id) => id,
-            None => {
-                made = RequestId::random();
-                made.as_str()
-            }
+        let now = SystemTime::now();
+        let taken = match decision.request_id {
+            Some(id) => self.audit.write(&decision.record(id, now)),
+            None => self.audit.write(&decision.record(RequestId::random().as_str(), now)),
         };
-        let record = decision.record(request_id, SystemTime::now());
-        let taken = match self.audit.write(&record) {
-            Err(WriteError::Full) => {
-                let written = Box::pin(self.audit.write_when_ready(&record));
-                timeout(AUDIT_PATIENCE, written).await.unwrap_or(Err(WriteError::Full))
-            }
+        let taken = match taken {
+            // Apart, as are other steps that few requests take: what they need is no part of each one.
+            Err(WriteError::Full) => Box::pin(self.record_when_ready(decision, now)).await,
             taken => taken,
         };
         taken.map_err(|error| {
@@ -227,6 +223,18 @@ impl Worker {
             self.metrics.cross_tenant(self.listener);
         }
         Ok(())
+    }
+
+    async fn record_when_ready(
+        &self,
+        decision: &Decision<'_>,
+        now: SystemTime,
+    ) -> Result<(), WriteError> {
+        let made = RequestId::random();
+        let request_id = decision.request_id.unwrap_or(made.as_str());
+        let record = decision.record(request_id, now);
+        let written = self.audit.write_when_ready(&record);
+        timeout(AUDIT_PATIENCE, written).await.unwrap_or(Err(WriteError::Full))
     }
 
     /// Writes the line of a decision that has been acted upon once more, for what is known only now.
