@@ -10,8 +10,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use h2::client::{self, Connection, SendRequest};
 use h2::{Reason, SendStream};
-use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue};
-use http::{Method, Request, Response};
+use http::{Request, Response};
 use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
@@ -20,6 +19,7 @@ use tokio::task::{AbortHandle, spawn_local};
 use super::Limits;
 use super::cork::{Cork, Corked};
 use super::error::StreamError;
+use super::heads::{Names, complete_request};
 use super::in_use::InUse;
 use super::keep_alive::KeepAlive;
 use super::pipe::Pipe;
@@ -49,6 +49,7 @@ pub struct Requester {
     /// The other end says how many streams it takes at once. Requests beyond that wait here rather
     /// than on the connection, so that they may still go elsewhere.
     turn: Semaphore,
+    names: Names,
     shared: Rc<Shared>,
 }
 
@@ -77,7 +78,8 @@ where
     let shared = Rc::new(Shared::default());
     let keep_alive = connection.ping_pong().map(KeepAlive::new);
     let requests = RefCell::new(requests);
-    let requester = Requester { requests, turn: Semaphore::new(1), shared: Rc::clone(&shared) };
+    let (turn, names) = (Semaphore::new(1), Names::default());
+    let requester = Requester { requests, turn, names, shared: Rc::clone(&shared) };
     Ok((requester, Dialled { connection, keep_alive, cork, shared }))
 }
 
@@ -148,7 +150,7 @@ impl Requester {
         let Some((mut head, body)) = request.take().map(Request::into_parts) else {
             return Err(h2::Error::from(Reason::INTERNAL_ERROR).into());
         };
-        complete(&head.method, &mut head.headers, &body);
+        complete_request(&mut head, &body, &self.names);
         let last = body.is_end_stream();
         let head = Request::from_parts(head, ());
         let (answer, stream) = self.requests.borrow_mut().send_request(head, last)?;
@@ -188,14 +190,5 @@ impl Drop for Sending {
         if let Some(task) = self.0.take() {
             task.abort();
         }
-    }
-}
-
-/// Says of a request what is known of it and has not been said (RFC 9110 section 8.6).
-fn complete(method: &Method, headers: &mut HeaderMap, body: &impl Body) {
-    let Some(length) = body.size_hint().exact() else { return };
-    let silent = [Method::GET, Method::HEAD, Method::DELETE, Method::CONNECT].contains(method);
-    if (length > 0 || !silent) && !headers.contains_key(CONTENT_LENGTH) {
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
 }

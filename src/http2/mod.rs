@@ -8,6 +8,7 @@
 mod cork;
 mod in_use;
 mod error;
+mod heads;
 mod received;
 mod keep_alive;
 mod pipe;

@@ -10,11 +10,17 @@ use http_body::{Body, Frame};
 
 use super::error::reason;
 
+/// What is handed over before anybody asks whether the other end takes it in. Most bodies are
+/// smaller, and a stream that has only just begun has nobody to ask: its head has to leave first.
+const UNASKED: usize = 16 * 1024;
+
 /// Resolves when the body has been handed over, or either end has broken it off.
 #[derive(Debug)]
 pub(super) struct Pipe<B> {
     body: B,
     stream: SendStream<Bytes>,
+    /// What is left of [`UNASKED`].
+    unasked: usize,
 }
 
 /// Either end has broken it off, and the other knows.
@@ -26,13 +32,18 @@ where
     B::Error: Error + 'static,
 {
     pub(super) fn new(body: B, stream: SendStream<Bytes>) -> Self {
-        Self { body, stream }
+        Self { body, stream, unasked: UNASKED }
     }
 
     fn poll_all(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         loop {
-            ready!(self.poll_room(cx))?;
-            let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)) else {
+            if self.unasked == 0 {
+                ready!(self.poll_room(cx))?;
+            }
+            let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+                return self.poll_broken(cx);
+            };
+            let Some(frame) = frame else {
                 return Poll::Ready(self.send(Bytes::new(), true));
             };
             let frame = match frame {
@@ -42,17 +53,20 @@ where
                     return Poll::Ready(Err(Broken));
                 }
             };
-            let last = self.body.is_end_stream();
             match frame.into_data().map_err(Frame::into_trailers) {
                 Ok(data) => {
+                    let last = self.body.is_end_stream();
+                    self.unasked = self.unasked.saturating_sub(data.len());
                     self.send(data, last)?;
                     if last {
                         return Poll::Ready(Ok(()));
                     }
                 }
                 Err(Ok(trailers)) => {
-                    // Nothing more is to be sent for which room would be needed.
-                    self.stream.reserve_capacity(0);
+                    if self.unasked == 0 {
+                        // Nothing more is to be sent for which room would be needed.
+                        self.stream.reserve_capacity(0);
+                    }
                     let sent = self.stream.send_trailers(trailers);
                     return Poll::Ready(sent.or(Err(Broken)));
                 }
@@ -62,22 +76,24 @@ where
     }
 
     /// Whether the other end takes in anything at all now. A piece is then taken whole, so that
-    /// at most one waits here.
+    /// at most one waits here besides those that nobody asked for.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         self.stream.reserve_capacity(1);
-        if self.stream.capacity() == 0 {
-            loop {
-                match ready!(self.stream.poll_capacity(cx)) {
-                    Some(Ok(0)) => {}
-                    Some(Ok(_)) => return Poll::Ready(Ok(())),
-                    Some(Err(_)) | None => return Poll::Ready(Err(Broken)),
-                }
+        if self.stream.capacity() > 0 {
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            match ready!(self.stream.poll_capacity(cx)) {
+                Some(Ok(0)) => {}
+                Some(Ok(_)) => return Poll::Ready(Ok(())),
+                Some(Err(_)) | None => return Poll::Ready(Err(Broken)),
             }
         }
-        match self.stream.poll_reset(cx) {
-            Poll::Ready(_) => Poll::Ready(Err(Broken)),
-            Poll::Pending => Poll::Ready(Ok(())),
-        }
+    }
+
+    /// While nothing comes to be sent, only a reset tells that nobody waits for it.
+    fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        self.stream.poll_reset(cx).map(|_| Err(Broken))
     }
 
     fn send(&mut self, data: Bytes, last: bool) -> Result<(), Broken> {

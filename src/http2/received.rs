@@ -1,5 +1,6 @@
 //! A body that comes by HTTP/2. What is taken out of it makes room for more.
 
+use std::cell::Cell;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -18,12 +19,13 @@ pub struct Received {
     /// What its head has promised and has not come yet.
     left: Option<u64>,
     data_done: bool,
+    ended: Cell<bool>,
 }
 
 impl Received {
     pub(super) fn new(stream: RecvStream, head: &HeaderMap) -> Self {
         let left = head.get(CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse().ok());
-        Self { stream, left, data_done: false }
+        Self { stream, left, data_done: false, ended: Cell::new(false) }
     }
 }
 
@@ -53,7 +55,11 @@ impl Body for Received {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.stream.is_end_stream()
+        // Asked often, and the answer is behind a lock. Once it is yes it stays so.
+        if !self.ended.get() {
+            self.ended.set(self.stream.is_end_stream());
+        }
+        self.ended.get()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -3,12 +3,11 @@
 use std::error::Error;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use h2::server::{self, Connection, Handshake, SendResponse};
-use http::header::{CONTENT_LENGTH, DATE, HeaderMap, HeaderValue};
 use http::{Request, Response};
 use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -17,6 +16,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::cork::{Cork, Corked};
 use super::error::StreamError;
+use super::heads::{Names, complete_response};
 use super::keep_alive::KeepAlive;
 use super::pipe::Pipe;
 use super::received::Received;
@@ -36,6 +36,7 @@ where
     state: State<T>,
     cork: Cork<T>,
     answer: H,
+    names: Rc<Names>,
     retired: bool,
 }
 
@@ -64,7 +65,7 @@ where
         .max_local_error_reset_streams(Some(MOST_ERRORS))
         .handshake(stream);
     let state = State::Greeting(Box::new(greeting), Box::pin(sleep(limits.greeting)));
-    Accepted { state, cork, answer, retired: false }
+    Accepted { state, cork, answer, names: Rc::default(), retired: false }
 }
 
 impl<T, H> Accepted<T, H>
@@ -119,7 +120,7 @@ where
             let body = Received::new(stream, &head.headers);
             // Apart, so that it is moved no more, and is gone when only its body is left to send.
             let answer = Box::pin((self.answer)(Request::from_parts(head, body)));
-            spawn_local(stream_task(answer, respond));
+            spawn_local(stream_task(answer, respond, Rc::clone(&self.names)));
         }
         let gone = keep_alive.as_mut().map(|it| it.poll_gone(cx, self.cork.heard(), true));
         match gone {
@@ -148,8 +149,11 @@ where
 }
 
 /// Answers one request, and drops what is done for it once its client has lost interest.
-async fn stream_task<F, B>(mut answer: Pin<Box<F>>, mut respond: SendResponse<Bytes>)
-where
+async fn stream_task<F, B>(
+    mut answer: Pin<Box<F>>,
+    mut respond: SendResponse<Bytes>,
+    names: Rc<Names>,
+) where
     F: Future<Output = Response<B>>,
     B: Body<Data = Bytes> + Unpin,
     B::Error: Error + 'static,
@@ -161,25 +165,12 @@ where
     let Some(response) = response.await else { return };
     drop(answer);
     let (mut head, body) = response.into_parts();
-    complete(&mut head.headers, &body);
+    complete_response(&mut head, &body, &names);
+    drop(names);
     let last = body.is_end_stream();
     // One that cannot be sent is one that nobody waits for.
     let Ok(stream) = respond.send_response(Response::from_parts(head, ()), last) else { return };
     if !last {
         Pipe::new(body, stream).await;
-    }
-}
-
-/// Says of an answer what is known of it and has not been said.
-fn complete(headers: &mut HeaderMap, body: &impl Body) {
-    if !headers.contains_key(DATE)
-        && let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::now()))
-    {
-        headers.insert(DATE, date);
-    }
-    if !headers.contains_key(CONTENT_LENGTH)
-        && let Some(length) = body.size_hint().exact().filter(|length| *length > 0)
-    {
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
 }

@@ -1,6 +1,7 @@
 //! Both sides against each other, and against whoever does not keep to the protocol.
 
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::future::pending;
 use std::io;
 use std::pin::Pin;
@@ -16,6 +17,7 @@ use proptest::prelude::*;
 use tokio::io::{
     AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf,
 };
+use tokio::sync::oneshot;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, timeout};
 
@@ -153,6 +155,140 @@ async fn answers_of_one_turn_go_out_in_one_piece() {
     };
     LocalSet::new().run_until(all).await;
     assert!(writes.get() <= 15, "{} writes for 50 answers", writes.get());
+}
+
+/// Sends back what it was sent.
+async fn echo(request: Request<Received>) -> Response<Received> {
+    Response::new(request.into_body())
+}
+
+#[tokio::test]
+async fn what_there_is_of_a_body_goes_out_with_its_head() {
+    let writes = Rc::new(Cell::new(0));
+    let (near, far) = tokio::io::duplex(1 << 20);
+    let far = Watched { stream: far, writes: Rc::clone(&writes) };
+    let all = async {
+        spawn_local(accept(near, LIMITS, echo));
+        let (requester, connection) = dial(far, LIMITS).await.unwrap();
+        spawn_local(connection);
+        // Greetings are over with that.
+        requester.send(&mut get()).await.unwrap().into_body().collect().await.unwrap();
+        let before = writes.get();
+        let body = Full::new(Bytes::from_static(b"a message"));
+        let mut call = Some(Request::post("http://orders/Echo").body(body).unwrap());
+        let answer = requester.send(&mut call).await.unwrap().into_body().collect().await.unwrap();
+        assert_eq!(answer.to_bytes(), "a message");
+        assert_eq!(writes.get() - before, 1);
+    };
+    LocalSet::new().run_until(all).await;
+}
+
+/// Breaks off after a piece.
+struct Half(Option<Bytes>);
+
+impl http_body::Body for Half {
+    type Data = Bytes;
+    type Error = BrokeOff;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, BrokeOff>>> {
+        let broke_off = || BrokeOff(h2::Error::from(Reason::CANCEL).into());
+        Poll::Ready(Some(self.0.take().map(http_body::Frame::data).ok_or_else(broke_off)))
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_breaks_off_before_its_head_has_left_is_not_a_whole_one() {
+    let (tell, told) = oneshot::channel();
+    let tell = Cell::new(Some(tell));
+    let answer = move |request: Request<Received>| {
+        let tell = tell.take().unwrap();
+        async move {
+            tell.send(request.into_body().collect().await.map(|body| body.to_bytes())).ok();
+            Response::new(Full::<Bytes>::default())
+        }
+    };
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let all = async {
+        spawn_local(accept(near, LIMITS, answer));
+        let (requester, connection) = dial(far, LIMITS).await.unwrap();
+        spawn_local(connection);
+        let body = Half(Some(Bytes::from_static(&[b'x'; 1024])));
+        let mut call = Some(Request::post("http://orders/Echo").body(body).unwrap());
+        assert!(requester.send(&mut call).await.is_err());
+        let StreamError(why) =
+            timeout(Duration::from_secs(10), told).await.unwrap().unwrap().unwrap_err();
+        assert_eq!(why.reason(), Some(Reason::CANCEL));
+    };
+    LocalSet::new().run_until(all).await;
+}
+
+/// A body without an end, which counts what was taken out of it and tells when it is dropped.
+struct Endless {
+    taken: Rc<Cell<usize>>,
+    _dropped: Option<oneshot::Sender<()>>,
+    /// After so many bytes nothing comes any more.
+    ceases: usize,
+}
+
+impl http_body::Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+        if self.taken.get() >= self.ceases {
+            return Poll::Pending;
+        }
+        self.taken.set(self.taken.get() + 1024);
+        Poll::Ready(Some(Ok(http_body::Frame::data(Bytes::from_static(&[b'x'; 1024])))))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn little_is_taken_for_somebody_who_takes_nothing() {
+    let taken = Rc::new(Cell::new(0));
+    let body =
+        Cell::new(Some(Endless { taken: Rc::clone(&taken), _dropped: None, ceases: usize::MAX }));
+    let answer = move |_: Request<Received>| {
+        let body = body.take().unwrap();
+        async move { Response::new(body) }
+    };
+    let (near, mut far) = tokio::io::duplex(1 << 20);
+    let no_window = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    let all = async {
+        far.write_all(&[PREFACE, &no_window, &head(1, true)].concat()).await.unwrap();
+        let served = accept(near, LIMITS, answer);
+        assert!(timeout(Duration::from_secs(5), served).await.is_err());
+    };
+    LocalSet::new().run_until(all).await;
+    assert!((1..=17 * 1024).contains(&taken.get()), "{} bytes", taken.get());
+}
+
+#[tokio::test]
+async fn a_body_that_nobody_waits_for_is_dropped() {
+    let (tell, dropped) = oneshot::channel();
+    let body =
+        Cell::new(Some(Endless { taken: Rc::default(), _dropped: Some(tell), ceases: 1024 }));
+    let answer = move |_: Request<Received>| {
+        let body = body.take().unwrap();
+        async move { Response::new(body) }
+    };
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let all = async {
+        spawn_local(accept(near, LIMITS, answer));
+        let (requester, connection) = dial(far, LIMITS).await.unwrap();
+        spawn_local(connection);
+        let mut answer = requester.send(&mut get()).await.unwrap().into_body();
+        assert!(answer.frame().await.unwrap().unwrap().is_data());
+        drop(answer);
+        assert!(timeout(Duration::from_secs(10), dropped).await.unwrap().is_err());
+    };
+    LocalSet::new().run_until(all).await;
 }
 
 #[tokio::test]

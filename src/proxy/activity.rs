@@ -104,8 +104,11 @@ impl Activity {
 impl Drop for Running {
     fn drop(&mut self) {
         let activity = &self.0;
-        activity.running.set(activity.running.get().saturating_sub(1));
-        activity.idle_since.set(Instant::now());
+        let left = activity.running.get().saturating_sub(1);
+        activity.running.set(left);
+        if left == 0 {
+            activity.idle_since.set(Instant::now());
+        }
     }
 }
 

@@ -58,9 +58,8 @@ impl Cord {
 
     /// Of an exchange that may be cut.
     pub(super) fn admitted(admission: Admission) -> Rc<Self> {
-        let moved = Cell::new(Instant::now());
         Rc::new(Self {
-            moved,
+            moved: Cell::new(admission.began),
             sent: Cell::new(None),
             denial: RefCell::default(),
             waiting: RefCell::default(),
@@ -125,19 +124,27 @@ impl Cord {
         .await
     }
 
-    /// A frame of either body has come.
-    pub(super) fn has_moved(&self) {
+    /// A frame of the request has come.
+    pub(super) fn request_has_moved(&self) {
         self.moved.set(Instant::now());
+    }
+
+    /// A frame of the answer has come: news for a request that is still on its way, and for nobody
+    /// after that. The clock is looked at for no other.
+    pub(super) fn answer_has_moved(&self) {
+        if self.sent.get().is_none() {
+            self.moved.set(Instant::now());
+        }
     }
 
     pub(super) fn last_moved(&self) -> Instant {
         self.moved.get()
     }
 
-    /// The request's body has been taken in to its end.
-    pub(super) fn has_been_sent(&self) {
+    /// The request's body has been taken in to its end, at this moment.
+    pub(super) fn has_been_sent(&self, now: Instant) {
         if self.sent.get().is_none() {
-            self.sent.set(Some(Instant::now()));
+            self.sent.set(Some(now));
         }
     }
 

@@ -72,7 +72,12 @@ impl Idle {
 
 impl Terms {
     pub(super) fn hold(&self, generation: u64) -> bool {
-        self.generation == generation && Instant::now() < self.retire_at
+        self.hold_at(Instant::now(), generation)
+    }
+
+    /// For many at one moment.
+    pub(super) fn hold_at(&self, now: Instant, generation: u64) -> bool {
+        self.generation == generation && now < self.retire_at
     }
 
     /// Requests have to carry our token.

@@ -37,20 +37,16 @@ pub struct RequestBody {
 impl RequestBody {
     pub(super) fn new(inner: Arrived, idle: Duration, cord: Option<Rc<Cord>>) -> Self {
         let body = Self { inner: Some(inner), idle: IdleClock::new(idle), cord };
-        if body.is_end_stream() {
-            body.ended();
+        if body.is_end_stream()
+            && let Some(cord) = &body.cord
+        {
+            cord.has_been_sent(Instant::now());
         }
         body
     }
 
     pub(super) fn empty() -> Self {
         Self { inner: None, idle: IdleClock::new(Duration::MAX), cord: None }
-    }
-
-    fn ended(&self) {
-        if let Some(cord) = &self.cord {
-            cord.has_been_sent();
-        }
     }
 }
 
@@ -70,15 +66,21 @@ impl HttpBody for RequestBody {
         if cord.is_some_and(|cord| cord.is_cut(cx)) {
             return Poll::Ready(Some(Err(BodyError::Withdrawn)));
         }
-        let frame = Pin::new(inner).poll_frame(cx);
+        let frame = Pin::new(&mut *inner).poll_frame(cx);
+        if let Some(cord) = cord.filter(|_| frame.is_ready()) {
+            cord.request_has_moved();
+        }
         let mut frame = this.idle.guard(frame, cord, cx);
         if let Poll::Ready(Some(Ok(frame))) = &mut frame
             && let Some(trailers) = frame.trailers_mut()
         {
             headers::clean_trailers(trailers);
         }
-        if frame.is_ready() && (matches!(frame, Poll::Ready(None)) || this.is_end_stream()) {
-            this.ended();
+        if frame.is_ready()
+            && (matches!(frame, Poll::Ready(None)) || inner.is_end_stream())
+            && let Some(cord) = cord
+        {
+            cord.has_been_sent(cord.last_moved());
         }
         frame
     }
@@ -117,9 +119,6 @@ impl IdleClock {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Poll::Ready(frame) = frame {
             self.since = None;
-            if let Some(cord) = cord {
-                cord.has_moved();
-            }
             return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::BrokenOff)));
         }
         let limit = self.limit;

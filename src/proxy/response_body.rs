@@ -85,7 +85,11 @@ impl HttpBody for ResponseBody {
                 if cord.is_some_and(|cord| cord.is_cut(cx)) {
                     return Poll::Ready(Some(Err(BodyError::Withdrawn)));
                 }
-                let frame = body.idle.guard(Pin::new(&mut body.inner).poll_frame(cx), cord, cx);
+                let frame = Pin::new(&mut body.inner).poll_frame(cx);
+                if let Some(cord) = cord.filter(|_| frame.is_ready()) {
+                    cord.answer_has_moved();
+                }
+                let frame = body.idle.guard(frame, cord, cx);
                 match &frame {
                     Poll::Ready(None) => body.finish(),
                     Poll::Ready(Some(Ok(_))) if body.inner.is_end_stream() => body.finish(),

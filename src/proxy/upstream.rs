@@ -66,8 +66,8 @@ struct Http2 {
 }
 
 impl Shared {
-    fn lend(&self) -> Http2 {
-        self.used.set(Instant::now());
+    fn lend(&self, now: Instant) -> Http2 {
+        self.used.set(now);
         let lease = Lease::Http2(self.requester.begin());
         let (requester, refusal) = (Rc::clone(&self.requester), self.refusal.clone());
         Http2 { requester, lease, refusal, by_token: self.terms.by_token() }
@@ -277,7 +277,7 @@ impl Upstream {
         // Ours at once: by now a newer SVID may have made it unfit for anybody else.
         let used = Cell::new(Instant::now());
         let shared = Shared { requester, terms, used, refusal };
-        let first = shared.lend();
+        let first = shared.lend(Instant::now());
         self.http2.borrow_mut().push(shared);
         self.reap_idle_connections();
         Ok(first)
@@ -286,12 +286,15 @@ impl Upstream {
     fn find_http2(&self) -> Option<Http2> {
         let generation = self.dialler.generation();
         let mut pool = self.http2.borrow_mut();
-        pool.retain(|shared| shared.terms.hold(generation) && !shared.requester.is_closed());
+        let now = Instant::now();
+        pool.retain(|shared| {
+            shared.terms.hold_at(now, generation) && !shared.requester.is_closed()
+        });
         let usable = |shared: &&Shared| {
             shared.requester.open() < shared.requester.capacity().min(MOST_STREAMS)
                 && self.dialler.may_use(shared.terms.vouched_by.as_ref())
         };
-        pool.iter().find(usable).map(Shared::lend)
+        pool.iter().find(usable).map(|shared| shared.lend(now))
     }
 
     pub(super) fn terms(&self, link: &Link) -> Terms {
