@@ -14,6 +14,7 @@ mod figures;
 mod reports;
 mod shadow;
 mod checks;
+mod upkeep;
 mod admin;
 mod workers;
 
@@ -114,6 +115,7 @@ pub fn start_with(config: Config, examiner: &Examiner) -> anyhow::Result<Running
     };
     sources.follow(&metrics, &audit);
     tokio::spawn(revoker.clone().lapse());
+    tokio::spawn(upkeep::give_back_memory());
     if let Some(listener) = sockets.admin {
         let pages = admin::pages(&sources, &addresses, &revoker);
         tokio::spawn(side_door::serve_interface(listener, pages, revoker, shutdown.ended()));

@@ -13,6 +13,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep_until};
 
+use super::pages::from_middle_of_page;
+
 const BUFFER_BYTES: usize = 128 * 1024;
 
 thread_local! {
@@ -166,8 +168,7 @@ impl Direction {
         K: AsyncWrite + Unpin,
     {
         BUFFER.with_borrow_mut(|buffer| {
-            buffer.resize(BUFFER_BYTES, 0);
-            let mut read = ReadBuf::new(buffer);
+            let mut read = ReadBuf::new(from_middle_of_page(buffer, BUFFER_BYTES));
             ready!(Pin::new(source).poll_read(cx, &mut read)).map_err(Broken::Source)?;
             let mut rest = read.filled();
             if rest.is_empty() {

@@ -10,19 +10,20 @@ use std::time::Duration;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper::server::conn::http1::{Builder, UpgradeableConnection};
+use hyper::server::conn::http1::UpgradeableConnection;
 use hyper::service::Service;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::AsyncWriteExt as _;
 use tokio::time::{sleep, timeout};
 
 use super::activity::{Activity, Running};
 use super::arrived::Arrived;
 use super::guarded::Guarded;
 use super::headers::REQUEST_ID;
+use super::http1::{self, Left};
 use super::lifetime::{Lifetime, Retired};
 use super::rarely::Rarely;
 use super::response_body::ResponseBody;
-use super::{HYPERS_HEADERS, Limits, Phase, version};
+use super::{Limits, Phase, version};
 use crate::http2::{self, Received};
 use crate::telemetry::RequestId;
 use crate::tls::Alpn;
@@ -44,37 +45,53 @@ pub(super) struct Ends {
 /// SVIDs comes to its end, or we are told to stop. All of these but the last moment of an SVID and
 /// of the drain limit let running requests finish.
 pub(super) async fn serve<A, F>(
-    mut io: Guarded,
+    io: Guarded,
     alpn: Alpn,
-    limits: &Limits,
-    activity: &Rc<Activity>,
+    limits: Limits,
+    activity: Rc<Activity>,
     mut ends: Ends,
     answer: A,
 ) where
     A: Fn(Request<Arrived>) -> F + Unpin + 'static,
     F: Future<Output = Response<ResponseBody>> + 'static,
 {
-    let Some(alpn) = settled(alpn, &mut io, &mut ends, limits, activity).await else {
+    // Large, and moved from hand to hand.
+    let mut io = Box::new(io);
+    let Some(alpn) = settled(alpn, &mut io, &mut ends, &limits, &activity).await else {
         return;
     };
     if alpn == Alpn::Http2 {
         let answer = move |request: Request<Received>| answer(request.map(Arrived::from));
-        let mut connection = Box::pin(http2::accept(io, over_http2(limits), answer));
-        let connection = Served {
+        let mut connection = Box::pin(http2::accept(io, over_http2(&limits), answer));
+        let served = Served {
             connection: connection.as_mut(),
             retire: http2::Accepted::retire,
             last_call: None,
         };
-        return connection.run(limits, activity, ends).await;
+        return served.run(&limits, &activity, ends).await;
     }
-    let connection =
-        over_http1(limits).serve_connection(TokioIo::new(io), Each(answer)).with_upgrades();
-    let connection = Served {
-        connection: pin!(connection),
-        retire: UpgradeableConnection::graceful_shutdown,
-        last_call: Some(LAST_CALL),
+    let left = {
+        let retirement = pin!(retirement(&mut ends, limits.idle, &activity));
+        http1::until_retired(io, Each(answer), &limits, &activity, retirement).await
     };
-    connection.run(limits, activity, ends).await
+    activity.retire();
+    match left {
+        Left::Over => {}
+        Left::Resting(mut io, retired) => {
+            tokio::select! {
+                _ = io.shutdown() => {}
+                () = cut(&mut ends, retired) => {}
+            }
+        }
+        Left::Working(mut connection, retired) => {
+            let served = Served {
+                connection: connection.as_mut(),
+                retire: UpgradeableConnection::graceful_shutdown,
+                last_call: Some(LAST_CALL),
+            };
+            Box::pin(served.finish(&activity, ends, retired)).await;
+        }
+    }
 }
 
 /// Has each request of an HTTP/1.1 connection answered.
@@ -152,6 +169,11 @@ where
             }
         };
         activity.retire();
+        self.finish(activity, ends, retired).await;
+    }
+
+    /// Lets what runs come to its end, within bounds.
+    async fn finish(mut self, activity: &Activity, mut ends: Ends, retired: Retired) {
         let mut cut = pin!(cut(&mut ends, retired));
         if let Some(last_call) = self.last_call
             && !activity.is_idle_for(last_call)
@@ -226,19 +248,6 @@ async fn cut(ends: &mut Ends, retired: Retired) {
         () = by_lifetime => {}
         () = ends.phase.cut() => {}
     }
-}
-
-fn over_http1(limits: &Limits) -> Builder {
-    let mut builder = Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(None)
-        .half_close(true)
-        .max_buf_size(limits.header_bytes.max(8 * 1024));
-    if limits.header_count != HYPERS_HEADERS {
-        builder.max_headers(limits.header_count);
-    }
-    builder
 }
 
 fn over_http2(limits: &Limits) -> http2::Limits {

@@ -22,13 +22,17 @@ pub(super) async fn carry(worker: &Worker, near: Wire, far: Wire, idle: Duration
 }
 
 /// Resolves when the connection with this lifetime has to end. A plaintext hop has none.
-pub(super) async fn ended(lifetime: impl Into<Option<Lifetime>>) {
-    match lifetime.into() {
-        Some(mut lifetime) => {
-            let retired = lifetime.retired().await;
-            lifetime.cut(retired).await;
+pub(super) fn ended(lifetime: impl Into<Option<Lifetime>>) -> impl Future<Output = ()> {
+    // Kept in one place: as an argument of an asynchronous function it would be kept twice.
+    let mut lifetime = lifetime.into();
+    async move {
+        match &mut lifetime {
+            Some(lifetime) => {
+                let retired = lifetime.retired().await;
+                lifetime.cut(retired).await;
+            }
+            None => std::future::pending().await,
         }
-        None => std::future::pending().await,
     }
 }
 

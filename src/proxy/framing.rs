@@ -65,6 +65,11 @@ impl RequestFraming {
         self.state == State::Head && (self.head.begun || self.head.padded || !self.line.is_empty())
     }
 
+    /// All requests that were begun have come whole.
+    pub(super) fn is_between_requests(&self) -> bool {
+        self.state == State::Head && !self.is_inside_head()
+    }
+
     /// Takes in what was just read from the client.
     pub(super) fn observe(&mut self, mut bytes: &[u8]) -> Result<(), Ambiguous> {
         while !bytes.is_empty() {

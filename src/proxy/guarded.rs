@@ -22,21 +22,41 @@ use super::worker::Place;
 pub(super) struct Guarded {
     wire: Wire,
     framing: RequestFraming,
-    ambiguous: Arc<AtomicBool>,
+    signs: Arc<Signs>,
     head: Stall,
     write: Stall,
     place: Place,
     /// What has been read and given back.
     again: Bytes,
+    /// We are saying goodbye.
+    closing: bool,
+}
+
+/// What is seen here and matters elsewhere.
+#[derive(Debug, Default)]
+struct Signs {
+    ambiguous: AtomicBool,
+    resting: AtomicBool,
 }
 
 /// Tells the service that a head seen on this connection could be read in two ways.
 #[derive(Debug, Clone)]
-pub(super) struct AmbiguityFlag(Arc<AtomicBool>);
+pub(super) struct AmbiguityFlag(Arc<Signs>);
 
 impl AmbiguityFlag {
     pub(super) fn is_raised(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.ambiguous.load(Ordering::Relaxed)
+    }
+}
+
+/// Tells that on this connection all requests that were begun have come whole, and all that was
+/// written is out.
+#[derive(Debug, Clone)]
+pub(super) struct RestFlag(Arc<Signs>);
+
+impl RestFlag {
+    pub(super) fn is_raised(&self) -> bool {
+        self.0.resting.load(Ordering::Relaxed)
     }
 }
 
@@ -49,17 +69,29 @@ impl Guarded {
         limits: &Limits,
         place: Place,
     ) -> (Self, AmbiguityFlag) {
-        let ambiguous = Arc::new(AtomicBool::new(false));
+        let signs = Arc::new(Signs::default());
         let guarded = Self {
             wire,
             framing: if http1 { RequestFraming::new() } else { RequestFraming::opaque() },
-            ambiguous: Arc::clone(&ambiguous),
+            signs: Arc::clone(&signs),
             head: Stall::new(limits.header_read),
             write: Stall::new(limits.idle),
             place,
             again: Bytes::new(),
+            closing: false,
         };
-        (guarded, AmbiguityFlag(ambiguous))
+        guarded.look();
+        (guarded, AmbiguityFlag(signs))
+    }
+
+    pub(super) fn rest_flag(&self) -> RestFlag {
+        RestFlag(Arc::clone(&self.signs))
+    }
+
+    fn look(&self) {
+        let resting =
+            self.framing.is_between_requests() && !self.write.is_waited_for() && !self.closing;
+        self.signs.resting.store(resting, Ordering::Relaxed);
     }
 
     /// Leaves what was read to whoever reads next.
@@ -72,16 +104,26 @@ impl Guarded {
         cx: &mut Context<'_>,
         outcome: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
-        match outcome {
+        self.unblocked(cx, outcome).map_ok(|bytes| {
+            self.place.sent(bytes);
+            bytes
+        })
+    }
+
+    fn unblocked<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        outcome: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let outcome = match outcome {
             Poll::Ready(outcome) => {
                 self.write.moved();
-                if let Ok(bytes) = &outcome {
-                    self.place.sent(*bytes);
-                }
                 Poll::Ready(outcome)
             }
             Poll::Pending => self.write.poll(cx).map(Err),
-        }
+        };
+        self.look();
+        outcome
     }
 }
 
@@ -103,9 +145,10 @@ impl AsyncRead for Guarded {
                 let read = buffer.filled().get(before..).unwrap_or_default();
                 this.place.received(read.len());
                 if this.framing.observe(read).is_err() {
-                    this.ambiguous.store(true, Ordering::Relaxed);
+                    this.signs.ambiguous.store(true, Ordering::Relaxed);
                     this.framing = RequestFraming::opaque();
                 }
+                this.look();
                 if !this.framing.is_inside_head() {
                     this.head.moved();
                 }
@@ -144,17 +187,15 @@ impl AsyncWrite for Guarded {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        match Pin::new(&mut this.wire).poll_flush(cx) {
-            Poll::Ready(outcome) => {
-                this.write.moved();
-                Poll::Ready(outcome)
-            }
-            Poll::Pending => this.write.poll(cx).map(Err),
-        }
+        let outcome = Pin::new(&mut this.wire).poll_flush(cx);
+        this.unblocked(cx, outcome)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().wire).poll_shutdown(cx)
+        let this = self.get_mut();
+        this.closing = true;
+        this.look();
+        Pin::new(&mut this.wire).poll_shutdown(cx)
     }
 }
 
@@ -173,6 +214,10 @@ impl Stall {
 
     fn moved(&mut self) {
         self.since = None;
+    }
+
+    fn is_waited_for(&self) -> bool {
+        self.since.is_some()
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -42,6 +43,9 @@ pub struct Inbound {
     acceptor: Acceptor,
 }
 
+/// What remains to be done for a connection once it is known who is on the other end.
+type Serving = Pin<Box<dyn Future<Output = ()>>>;
+
 /// A raw stream that was let in, and what it was let in for.
 struct Admitted {
     far: Wire,
@@ -77,39 +81,35 @@ impl Inbound {
                 () = phase.draining() => return,
                 accepted = listener.accept() => accepted,
             };
-            let this = Rc::clone(&self);
-            let phase = phase.clone();
-            let slots = listener.slots();
+            let slots = (slot, listener.slots());
+            let beginning = Box::pin(Rc::clone(&self).begin(stream, address, slots, phase.clone()));
             self.gate.worker.spawn(async move {
-                this.connection(stream, address, (slot, slots), phase).await;
+                if let Some(serving) = beginning.await {
+                    serving.await;
+                }
             });
         }
     }
 
-    async fn connection(
+    /// Shakes hands. A connection is mostly idle: what only its beginning needs is not kept for the
+    /// rest of it, and neither is the room that another protocol would need. `None`: it was refused.
+    async fn begin(
         self: Rc<Self>,
         stream: Stream,
         address: Option<SocketAddr>,
         (slot, slots): (OwnedSemaphorePermit, Arc<Semaphore>),
         phase: Phase,
-    ) {
-        // A connection is mostly idle. What only its beginning needs is not kept for the rest of
-        // it, and neither is the room that another protocol would need.
-        let Some(accepted) = Box::pin(self.handshake(stream, address, &phase)).await else {
-            return;
-        };
+    ) -> Option<Serving> {
+        let accepted = self.handshake(stream, address, &phase).await?;
         let place = self.gate.worker.place(slot);
-        match self.gate.settings.protocol {
-            Protocol::Http => Box::pin(self.http(accepted, address, place, phase)).await,
-            Protocol::Tcp if accepted.alpn == Alpn::Streams => {
+        Some(match self.gate.settings.protocol {
+            Protocol::Http => self.http(accepted, address, place, phase),
+            Protocol::Tcp if accepted.alpn == Alpn::Streams => Box::pin(async move {
                 self.streams(accepted, address, slots, phase).await;
                 drop(place);
-            }
-            Protocol::Tcp => {
-                Box::pin(self.tcp(accepted, address, phase)).await;
-                drop(place);
-            }
-        }
+            }),
+            Protocol::Tcp => self.tcp(accepted, address, place, phase),
+        })
     }
 
     async fn handshake(
@@ -158,13 +158,13 @@ impl Inbound {
         self.gate.worker.record(&line).await.ok();
     }
 
-    async fn http(
+    fn http(
         self: Rc<Self>,
         accepted: Accepted<Stream>,
         address: Option<SocketAddr>,
         place: Place,
         phase: Phase,
-    ) {
+    ) -> Serving {
         let limits = self.gate.settings.limits.clone();
         let Accepted { stream, peer, alpn, own } = accepted;
         let caller = self.gate.caller(peer, own, address);
@@ -184,29 +184,38 @@ impl Inbound {
             phase.clone(),
         );
         let session = Rc::new(session);
-        let _minder = Minder::of(&session);
+        let minder = Minder::of(&session);
         let ends = Ends { lifetime: Some(lifetime), age: limits.connection_age, phase };
         let alpn = if alpn == Alpn::None { Alpn::Http1 } else { alpn };
         let answer = move |request| Rc::clone(&session).exchange(request);
-        serve(io, alpn, &limits, &activity, ends, answer).await;
+        let serving = serve(io, alpn, limits, activity, ends, answer);
+        Box::pin(async move {
+            serving.await;
+            drop(minder);
+        })
     }
 
-    async fn tcp(
+    fn tcp(
         self: Rc<Self>,
         accepted: Accepted<Stream>,
         address: Option<SocketAddr>,
+        place: Place,
         phase: Phase,
-    ) {
+    ) -> Serving {
         let Accepted { stream, peer, own, .. } = accepted;
         let caller = self.gate.caller(peer, own, address);
         let lifetime = self.gate.lifetime(&caller);
-        let Some(admitted) = self.admit(&caller).await else { return };
         let near = Wire::Accepted(Box::new(stream));
-        tokio::select! {
-            () = self.carry(near, admitted, &caller) => {}
-            () = ended(lifetime) => {}
-            () = phase.cut() => {}
-        }
+        Box::pin(async move {
+            if let Some(admitted) = Box::pin(self.admit(&caller)).await {
+                tokio::select! {
+                    () = self.carry(near, admitted, &caller) => {}
+                    () = ended(lifetime) => {}
+                    () = phase.cut() => {}
+                }
+            }
+            drop(place);
+        })
     }
 
     /// Judges a raw stream and connects it to the application. `None`: it was refused, or there is

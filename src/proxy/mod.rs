@@ -36,6 +36,7 @@ mod dial;
 mod upstream;
 mod version;
 mod carriers;
+mod http1;
 mod connection;
 mod upgrade;
 mod forward;

@@ -144,7 +144,7 @@ impl Outbound {
         });
         let answer = move |request| Rc::clone(&application).exchange(request);
         let ends = Ends { lifetime: None, age: limits.connection_age, phase };
-        serve(io, Alpn::None, &limits, &activity, ends, answer).await;
+        serve(io, Alpn::None, limits, activity, ends, answer).await;
     }
 
     async fn tcp(&self, stream: Stream, address: Option<SocketAddr>, phase: Phase) {

@@ -396,8 +396,33 @@ fn trust_domain(id: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::Semaphore;
+
     use super::*;
     use crate::authz::Reason;
+    use crate::telemetry::metrics::{Labels, ListenerLabel, Metrics};
+
+    impl Place {
+        /// Of a connection that nobody else knows of.
+        pub(in crate::proxy) fn of_nobody() -> Self {
+            let label = ListenerLabel { name: "orders".to_owned(), direction: Direction::Inbound };
+            let labels = Labels {
+                listeners: vec![label],
+                outcomes: OUTCOMES,
+                handshake_codes: &HANDSHAKE_CODES,
+                agent_states: &[],
+                version: "",
+            };
+            let metrics = Metrics::new(labels, SystemTime::now()).worker();
+            let slots = Arc::new(Semaphore::new(1));
+            Self {
+                _slot: slots.try_acquire_owned().unwrap(),
+                _open: metrics.open_connection(0),
+                metrics,
+                listener: 0,
+            }
+        }
+    }
 
     #[test]
     fn every_reason_and_every_fault_has_its_own_outcome() {

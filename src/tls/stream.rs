@@ -18,15 +18,17 @@ use rustls::server::UnbufferedServerConnection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::session::{End, Session, Taken, seal, take_in};
+use crate::net::{PAGE_LOST, is_slow_to_seal, middle_of_page};
 
-/// The most that is read at once.
-const MOST_READ: usize = 128 * 1024;
+/// The most that is taken in at once: eight records as long as may be, as most peers make them. Were
+/// it less, most of the last one would be copied away and back each time.
+const MOST_READ: usize = 8 * (16 * 1024 + 22);
 /// A reader with little room does not make us take in more than about a record.
 const LEAST_READ: usize = 17 * 1024;
-/// What comes with each record besides its content, for all records of a read.
-const OVERHEAD: usize = 1024;
+/// What comes with each record besides its content, for all records of a read or a write.
+const OVERHEAD: usize = 2048;
 /// The most that is sealed at once.
-const MOST_SEALED: usize = 64 * 1024;
+const MOST_SEALED: usize = 128 * 1024;
 /// Pieces below this size are copied together.
 const SMALL: usize = 4 * 1024;
 /// The most that may wait for the rest of a message. A handshake message may not be longer, and
@@ -155,7 +157,7 @@ where
         check_held(&self.held)?;
         INCOMING.with_borrow_mut(|buffer| {
             let most = (out.remaining() + OVERHEAD).clamp(LEAST_READ, MOST_READ);
-            let mut read = read_buf(buffer, self.held.len() + most);
+            let mut read = read_buf(buffer, most.max(self.held.len() + LEAST_READ));
             read.put_slice(&self.held);
             ready!(Pin::new(&mut self.io).poll_read(cx, &mut read))?;
             let come = read.filled_mut();
@@ -201,10 +203,11 @@ where
         }
         OUTGOING.with_borrow_mut(|buffer| {
             if buffer.is_empty() {
-                buffer.resize(MOST_SEALED + OVERHEAD, 0);
+                buffer.resize(MOST_SEALED + OVERHEAD + PAGE_LOST, 0);
             }
-            let end = self.seal_all(pieces, buffer)?;
-            let mut rest = buffer.get(..end).unwrap_or_default();
+            let from = middle_of_page(buffer);
+            let end = self.seal_all(pieces, buffer, from)?;
+            let mut rest = buffer.get(from..end).unwrap_or_default();
             while !rest.is_empty() {
                 match Pin::new(&mut self.io).poll_write(cx, rest) {
                     Poll::Ready(Ok(0)) => return Err(ErrorKind::WriteZero.into()),
@@ -218,29 +221,36 @@ where
         })
     }
 
-    /// Small pieces in a row share a record; large ones are not copied for that.
+    /// Small pieces in a row share a record; large ones are not copied for that, unless they lie
+    /// where the library would copy them slowly. Gives the end of what is sealed.
     fn seal_all<'a>(
         &mut self,
         pieces: impl Iterator<Item = &'a [u8]>,
         buffer: &mut Vec<u8>,
+        from: usize,
     ) -> io::Result<usize> {
         let Self { session, held, .. } = self;
         let mut seal = |bytes: &[u8], at| {
             seal(&mut **session, held, buffer, at, |traffic, room| traffic.encrypt(bytes, room))
         };
         GATHERED.with_borrow_mut(|gathered| {
-            let mut end = 0;
-            gathered.clear();
+            gathered.reserve((MOST_SEALED + PAGE_LOST).saturating_sub(gathered.len()));
+            let begin = middle_of_page(gathered);
+            let mut end = from;
+            // As the one before has left it, so that mostly there is nothing to do.
+            gathered.resize(begin, 0);
             for piece in pieces {
-                if piece.len() < SMALL {
+                if piece.len() < SMALL || is_slow_to_seal(piece) {
                     gathered.extend_from_slice(piece);
                     continue;
                 }
-                end = seal(gathered, end)?;
-                gathered.clear();
+                end = seal(gathered.get(begin..).unwrap_or_default(), end)?;
+                gathered.truncate(begin);
                 end = seal(piece, end)?;
             }
-            seal(gathered, end)
+            end = seal(gathered.get(begin..).unwrap_or_default(), end)?;
+            gathered.truncate(begin);
+            Ok(end)
         })
     }
 
@@ -267,7 +277,7 @@ fn check_held(held: &[u8]) -> io::Result<()> {
 
 fn read_buf(buffer: &mut Vec<u8>, most: usize) -> ReadBuf<'_> {
     if buffer.len() < most {
-        buffer.resize(most.max(MOST_READ + MOST_HELD), 0);
+        buffer.resize(most.max(MOST_READ), 0);
     }
     ReadBuf::new(buffer.get_mut(..most).unwrap_or_default())
 }

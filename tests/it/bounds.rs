@@ -109,6 +109,20 @@ async fn a_connection_that_nobody_uses_is_closed_in_order() {
 }
 
 #[tokio::test]
+async fn a_connection_at_rest_is_closed_in_order_by_its_idleness_and_by_its_age() {
+    // It rests after a second.
+    for limit in ["idle", "connection_age"] {
+        let world = shop_and_orders(json!({ limit: "2500ms" }), 1).await;
+        let mut connection = shop(&world).http1().await;
+        let began = Instant::now();
+        assert_eq!(connection.get("/orders/7").await.status(), 200);
+        connection.ended().await.unwrap();
+        let took = began.elapsed();
+        assert!(took > Duration::from_secs(2) && took < SOON, "{limit}: {took:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_stream_on_which_nothing_is_said_is_closed_on_both_sides() {
     let world = shop_and_orders(json!({"idle": "500ms"}), 1).await;
     let mut stream = world.from("shop").tcp("orders").await;

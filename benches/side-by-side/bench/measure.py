@@ -16,6 +16,8 @@ from bench.workloads import IDLE, START, Workload
 # Of a core: more than this by others, or stolen, and the sample is taken again.
 NOISE = 0.22
 SETTLE = 1.0
+# Idle is what has been so for a while: programs may give memory back by and by.
+IDLE_SETTLE = 5.0
 WARMUP = 0.5
 
 
@@ -137,7 +139,7 @@ def _sample_of_idle(bench: Bench, workload: Workload, pair: Pair) -> Sample:
     ]
     load = bench.stage.converse("load", argv, bench.folder / "load.log")
     standing = _expect(load, "alive", 300)
-    time.sleep(2 * SETTLE)
+    time.sleep(IDLE_SETTLE)
     figures: dict[str, float] = {}
     for name, side in pair.sides().items():
         grown = side.memory().pss - before[name]
