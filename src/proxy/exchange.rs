@@ -155,6 +155,7 @@ impl Session {
             match forwarded.map_err(Refused::Faulted)? {
                 Forwarded::Answered(response) => Ok(response),
                 Forwarded::Switched(response, streams) => {
+                    self.ambiguity.switched();
                     cord.unwatch();
                     self.switched(permit, token, asked, streams);
                     Ok(response)

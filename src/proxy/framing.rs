@@ -44,10 +44,6 @@ struct Head {
     length: Option<u64>,
     bad_length: bool,
     chunked: bool,
-    connect: bool,
-    upgrade: bool,
-    /// `Connection` names `Upgrade`.
-    switches: bool,
 }
 
 impl RequestFraming {
@@ -58,6 +54,12 @@ impl RequestFraming {
     /// For a connection that is not HTTP/1.1, or no longer.
     pub(super) fn opaque() -> Self {
         Self { state: State::Opaque, ..Self::new() }
+    }
+
+    /// The connection has switched to another protocol. Until then it is HTTP/1.1, whatever a request
+    /// wished for: most wishes are passed over or refused.
+    pub(super) fn switched(&mut self) {
+        self.state = State::Opaque;
     }
 
     /// Part of a request's head has come, and part of it has not.
@@ -163,7 +165,6 @@ impl RequestFraming {
             if line == HTTP2_PREFACE {
                 self.state = State::Opaque;
             }
-            self.head.connect = line.starts_with(b"CONNECT ");
             return Ok(());
         }
         // Each name that counts begins with one of these, unless somebody put a space before it.
@@ -191,12 +192,6 @@ impl RequestFraming {
                 return Err(Ambiguous);
             }
             self.head.chunked = true;
-        } else if name.eq_ignore_ascii_case(b"upgrade") {
-            self.head.upgrade = true;
-        } else if name.eq_ignore_ascii_case(b"connection") {
-            let mut tokens = value.split(|byte| *byte == b',');
-            self.head.switches |=
-                tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"));
         }
         Ok(())
     }
@@ -208,7 +203,7 @@ impl Head {
             return Err(Ambiguous);
         }
         Ok(match (self.chunked, self.length) {
-            _ if self.bad_length || self.connect || self.upgrade && self.switches => State::Opaque,
+            _ if self.bad_length => State::Opaque,
             (true, _) => State::ChunkSize,
             (false, Some(0) | None) => State::Head,
             (false, Some(length)) => State::Sized(length),
@@ -253,6 +248,10 @@ mod tests {
             "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
             "GET / HTTP/1.1\r\nUpgrade: x\r\n\r\nPOST / HTTP/1.1\r\nContent-Length: 1\r\n\
              Transfer-Encoding: chunked\r\n\r\n",
+            "GET / HTTP/1.1\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nPOST / HTTP/1.1\r\n\
+             Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "CONNECT a:1 HTTP/1.1\r\n\r\nPOST / HTTP/1.1\r\nContent-Length: 1\r\n\
+             Transfer-Encoding: chunked\r\n\r\n",
         ] {
             assert_eq!(observe(head), Err(Ambiguous), "{head}");
         }
@@ -283,9 +282,13 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_an_upgrade_is_not_http() {
-        let text = "GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\nanything";
-        assert_eq!(observe(text), Ok(State::Opaque));
+    fn what_follows_a_switch_is_not_http() {
+        let mut framing = RequestFraming::new();
+        let wish = "GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n";
+        framing.observe(wish.as_bytes()).unwrap();
+        framing.switched();
+        framing.observe(b"A: b\r\nTransfer-Encoding: x\r\n").unwrap();
+        assert!(!framing.is_inside_head());
     }
 
     #[test]

@@ -32,11 +32,12 @@ pub(super) struct Guarded {
     closing: bool,
 }
 
-/// What is seen here and matters elsewhere.
+/// What a stream and the service on it tell each other.
 #[derive(Debug, Default)]
 struct Signs {
     ambiguous: AtomicBool,
     resting: AtomicBool,
+    switched: AtomicBool,
 }
 
 /// Tells the service that a head seen on this connection could be read in two ways.
@@ -46,6 +47,11 @@ pub(super) struct AmbiguityFlag(Arc<Signs>);
 impl AmbiguityFlag {
     pub(super) fn is_raised(&self) -> bool {
         self.0.ambiguous.load(Ordering::Relaxed)
+    }
+
+    /// From the answer that is about to go out, the connection speaks another protocol.
+    pub(super) fn switched(&self) {
+        self.0.switched.store(true, Ordering::Relaxed);
     }
 }
 
@@ -138,6 +144,9 @@ impl AsyncRead for Guarded {
             let taken = this.again.split_to(this.again.len().min(buffer.remaining()));
             buffer.put_slice(&taken);
             return Poll::Ready(Ok(()));
+        }
+        if this.signs.switched.load(Ordering::Relaxed) {
+            this.framing.switched();
         }
         let before = buffer.filled().len();
         match Pin::new(&mut this.wire).poll_read(cx, buffer) {

@@ -300,6 +300,7 @@ impl Application {
             match outgoing.forward().await? {
                 Forwarded::Answered(response) => Ok(response),
                 Forwarded::Switched(response, streams) => {
+                    self.ambiguity.switched();
                     let outbound = Rc::clone(&self.outbound);
                     let phase = self.phase.clone();
                     self.outbound.worker.spawn(async move { outbound.join(streams, phase).await });

@@ -17,11 +17,9 @@ pub(super) fn check_authority<B>(request: &Request<B>) -> Result<(), Fault> {
     }
     match (host, request.uri().authority()) {
         (None, None) => Err(Fault::BadRequest("missing_host")),
-        (None, Some(authority)) if authority.as_str().contains('@') => {
-            Err(Fault::BadRequest("malformed_host"))
-        }
-        (None, Some(_)) => Ok(()),
         (Some(host), None) if is_plain(host.as_bytes()) => Ok(()),
+        (None, Some(authority)) if is_host(authority) => Ok(()),
+        (None, Some(_)) => Err(Fault::BadRequest("malformed_host")),
         (Some(host), None) => parse_host(host).map(drop),
         (Some(host), Some(authority)) => {
             let host = parse_host(host)?;
@@ -45,7 +43,7 @@ fn is_plain(host: &[u8]) -> bool {
         None => is_name(host),
         Some((name, port)) => {
             is_name(name)
-                && (2..=6).contains(&port.len())
+                && (2..=5).contains(&port.len())
                 && port.iter().skip(1).all(u8::is_ascii_digit)
         }
     }
@@ -54,8 +52,20 @@ fn is_plain(host: &[u8]) -> bool {
 fn parse_host(host: &HeaderValue) -> Result<Authority, Fault> {
     Authority::try_from(host.as_bytes())
         .ok()
-        .filter(|authority| !authority.as_str().contains('@'))
+        .filter(is_host)
         .ok_or(Fault::BadRequest("malformed_host"))
+}
+
+/// Without user information, and with a port that is one, if any (RFC 9110 section 7.2).
+fn is_host(authority: &Authority) -> bool {
+    let Some(rest) = authority.as_str().strip_prefix(authority.host()) else {
+        return false;
+    };
+    let is_port = |port: &str| {
+        port.bytes().all(|byte| byte.is_ascii_digit())
+            && (port.is_empty() || port.parse::<u16>().is_ok())
+    };
+    rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port)
 }
 
 /// The version to forward with.
@@ -152,6 +162,13 @@ mod tests {
             ("/", &["a", "a"], Some("duplicate_host")),
             ("/", &["a b"], Some("malformed_host")),
             ("/", &["user@a"], Some("malformed_host")),
+            ("/", &["a:"], None),
+            ("/", &["a:65535"], None),
+            ("/", &["[::1]:80"], None),
+            ("/", &["a:65536"], Some("malformed_host")),
+            ("/", &["a:b"], Some("malformed_host")),
+            ("/", &["a:+80"], Some("malformed_host")),
+            ("/", &["[::1]b"], Some("malformed_host")),
             ("http://a/", &["a"], None),
             ("http://a:80/", &["b:80"], Some("host_mismatch")),
             ("http://A/", &["a"], None),
@@ -163,7 +180,10 @@ mod tests {
             });
             assert_eq!(code, expected, "{uri} {hosts:?}");
         }
-        assert!(check_authority(&request(Version::HTTP_2, "https://user@a/", &[])).is_err());
+        for authority in ["user@a", "a:b", "a:65536"] {
+            let uri = format!("https://{authority}/");
+            assert!(check_authority(&request(Version::HTTP_2, &uri, &[])).is_err(), "{uri}");
+        }
     }
 
     proptest! {

@@ -26,6 +26,14 @@ pub enum BodyError {
     Withdrawn,
 }
 
+impl BodyError {
+    /// The body of the request is why an exchange with an upstream ended.
+    pub(super) fn ended(error: &hyper::Error) -> bool {
+        let cause = std::error::Error::source(error).and_then(|it| it.downcast_ref());
+        error.is_user() && matches!(cause, Some(Self::BrokenOff(_)))
+    }
+}
+
 /// A request body on its way to an upstream.
 #[derive(Debug)]
 pub struct RequestBody {

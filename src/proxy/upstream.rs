@@ -22,7 +22,7 @@ use super::fault::Fault;
 use super::lease::{Idle, IdlePool, Lease, Terms};
 use super::lifetime::Lifetime;
 use super::replay::{replayable, was_closed};
-use super::request_body::RequestBody;
+use super::request_body::{BodyError, RequestBody};
 use super::worker::Worker;
 use super::{HYPERS_HEADERS, Limits};
 use crate::http2::{self, Requester};
@@ -129,7 +129,7 @@ impl Upstream {
                     *unsent = Some(*copy);
                     break;
                 }
-                _ => return Err(Fault::BrokenOff(error.into())),
+                _ => return Err(broken_off(error, &Refusal::default())),
             }
         }
         // Apart, as are other steps that few requests take: what they need is no part of each one.
@@ -144,7 +144,7 @@ impl Upstream {
         let mut request = unsent.take().ok_or_else(sent_before)?;
         self.dialler.prepare(&mut request, terms.by_token())?;
         let response =
-            sender.send_request(request).await.map_err(|error| refusal.explain(error))?;
+            sender.send_request(request).await.map_err(|error| broken_off(error, &refusal))?;
         Ok((response.map(Arrived::from), self.lease(sender, terms)))
     }
 
@@ -355,4 +355,12 @@ impl Upstream {
 /// Nobody sends a request twice; if somebody did, it would have to be refused.
 fn sent_before() -> Fault {
     Fault::Unreachable(ErrorKind::InvalidInput.into())
+}
+
+/// Whose fault it is: a body that ends before its end is the caller's, whoever is told of it.
+fn broken_off(error: hyper::Error, refusal: &Refusal) -> Fault {
+    if BodyError::ended(&error) && !refusal.has_come() {
+        return Fault::BadRequest("malformed_body");
+    }
+    refusal.explain(error)
 }

@@ -147,7 +147,7 @@ async fn an_order_that_is_not_understood_revokes_nobody() {
 #[tokio::test]
 async fn who_sends_too_much_gets_to_read_so() {
     let world = orders().await;
-    let mut raw = Raw::new(UnixStream::connect(socket(&world)).await.unwrap());
+    let raw = Raw::new(UnixStream::connect(socket(&world)).await.unwrap());
     let order = format!(r#"{{"subjects": ["{}"]}}"#, "a".repeat(3 * 1024 * 1024));
     let length = order.len();
     let head =

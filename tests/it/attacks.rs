@@ -258,6 +258,54 @@ async fn a_request_with_two_lengths_is_refused_behind_a_good_one_too() {
 }
 
 #[tokio::test]
+async fn a_request_with_two_lengths_is_refused_behind_a_switch_that_did_not_happen() {
+    let world = orders(json!({})).await;
+    let wish = "GET /orders/7 HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n";
+    let connect = "CONNECT a:1 HTTP/1.1\r\nhost: a:1\r\n\r\n";
+    for (first, status) in [(wish, 200), (connect, 400)] {
+        for request in TWO_LENGTHS {
+            let mut raw = shop(&world).raw().await;
+            raw.send(first).await;
+            assert_eq!(raw.answer().await.0, status);
+            raw.send(format!("{request}{SMUGGLED}")).await;
+            assert_eq!(raw.answer().await, (400, "bad_request".to_owned()), "{first} {request}");
+            assert_eq!(raw.last_words().await, "", "nothing more is answered: {request}");
+        }
+    }
+    let lines = world.audit("orders").lines();
+    let mut let_in = lines.iter().filter(|line| line.decision == "allow");
+    assert!(let_in.all(|line| line.path.as_deref() == Some("/orders/7")), "{lines:#?}");
+}
+
+#[tokio::test]
+async fn a_head_that_stalls_behind_a_switch_that_did_not_happen_is_cut() {
+    let world = orders(json!({ "header_read": "300ms" })).await;
+    let mut raw = shop(&world).raw().await;
+    raw.send("GET /orders/7 HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n")
+        .await;
+    assert_eq!(raw.answer().await.0, 200);
+    raw.send("GET /orders/7 HTTP/1.1\r\nhos").await;
+    within("the connection to be cut", raw.last_words()).await;
+}
+
+#[tokio::test]
+async fn a_malformed_body_is_the_fault_of_its_caller() {
+    let world = orders(json!({})).await;
+    for body in ["g\r\n", "0x5\r\nhello\r\n", "5\r\nhello!\r\n0\r\n\r\n", "5;a\nhello\r\n0\r\n\r\n"]
+    {
+        // On a connection to the application that is new, and on one that has been used.
+        for _ in 0..2 {
+            let mut raw = shop(&world).raw().await;
+            let head = "POST /orders/7 HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+            raw.send(format!("{head}{body}{SMUGGLED}")).await;
+            assert_eq!(raw.answer().await, (400, "bad_request".to_owned()), "{body:?}");
+            assert_eq!(raw.last_words().await, "", "nothing more is answered: {body:?}");
+            is_served(&world).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_request_says_its_host_once() {
     malformed([
         ("GET / HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n", "duplicate_host"),
@@ -266,6 +314,9 @@ async fn a_request_says_its_host_once() {
         ("GET http://a/ HTTP/1.1\r\nhost: b\r\n\r\n", "host_mismatch"),
         ("GET http://a:80/ HTTP/1.1\r\nhost: a:81\r\n\r\n", "host_mismatch"),
         ("GET / HTTP/1.1\r\nhost: user@a\r\n\r\n", "malformed_host"),
+        ("GET / HTTP/1.1\r\nhost: a:b\r\n\r\n", "malformed_host"),
+        ("GET / HTTP/1.1\r\nhost: a:65536\r\n\r\n", "malformed_host"),
+        ("GET http://a:b/ HTTP/1.1\r\nhost: a:b\r\n\r\n", "malformed_host"),
     ])
     .await;
 }

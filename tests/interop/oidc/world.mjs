@@ -133,10 +133,10 @@ export async function application() {
 
 /** A process whose output is kept. */
 export class Process {
-    constructor(name, command, words) {
+    constructor(name, command, words, options = {}) {
         this.name = name;
         this.output = '';
-        this.child = spawn(command, words, { stdio: ['ignore', 'pipe', 'pipe'] });
+        this.child = spawn(command, words, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
         this.over = once(this.child, 'close');
         for (const stream of [this.child.stdout, this.child.stderr]) {
             stream.setEncoding('utf8').on('data', (text) => {
