@@ -67,6 +67,8 @@ pub(super) enum Mode {
     Serve,
     /// Say that the workload has no identity.
     Deny,
+    /// The same to streams that are open; new ones wait.
+    DenyOpen,
     /// Accept everything and answer nothing.
     Hang,
 }
@@ -216,7 +218,7 @@ impl Desk {
                 Mode::Serve => return Ok(()),
                 Mode::Deny => return Err(Status::permission_denied(NO_IDENTITY)),
                 // The sender lives as long as `self`, so that this cannot fail.
-                Mode::Hang => changes.changed().await.unwrap_or_default(),
+                Mode::DenyOpen | Mode::Hang => changes.changed().await.unwrap_or_default(),
             }
         }
     }
@@ -245,7 +247,7 @@ impl Desk {
             let mut again_at = None;
             let answer = match self.mode() {
                 Mode::Hang => None,
-                Mode::Deny => Some(Err(Status::permission_denied(NO_IDENTITY))),
+                Mode::Deny | Mode::DenyOpen => Some(Err(Status::permission_denied(NO_IDENTITY))),
                 Mode::Serve => Some(message(self).map_err(|e| Status::internal(e.to_string()))),
             };
             match answer {

@@ -129,6 +129,12 @@ impl WorkloadSocket {
         self.desk.set_mode(Mode::Deny);
     }
 
+    /// Ends every stream with `PermissionDenied`, and lets new ones wait, until [`Self::allow`]: as
+    /// SPIRE's agent while it renews SVIDs of an authority that was tainted.
+    pub fn deny_open(&self) {
+        self.desk.set_mode(Mode::DenyOpen);
+    }
+
     /// Accepts connections and calls but answers nothing, until [`Self::allow`].
     pub fn hang(&self) {
         self.desk.set_mode(Mode::Hang);

@@ -16,6 +16,8 @@ pub(super) struct Timing {
     pub(super) backoff_most: Duration,
     /// From the attempt to connect to the first message.
     pub(super) first_answer: Duration,
+    /// The same where the agent is asked whether it means a denial: we use meanwhile what it denied.
+    pub(super) second_word: Duration,
     /// After an answer that trying again will hardly change.
     pub(super) rejected: Duration,
     /// Without an SVID to time it by, a silent stream is opened anew after this.
@@ -35,6 +37,7 @@ impl Timing {
         backoff_first: Duration::from_millis(200),
         backoff_most: Duration::from_secs(10),
         first_answer: Duration::from_secs(10),
+        second_word: Duration::from_secs(2),
         rejected: Duration::from_secs(30),
         silence: Duration::from_secs(60),
         call: Duration::from_secs(10),

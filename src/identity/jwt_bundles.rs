@@ -106,13 +106,30 @@ impl Follower {
 
     async fn run(mut self) {
         let mut backoff = Backoff::new(self.timing.backoff_first, self.timing.backoff_most);
+        let (mut doubt, mut asked_again) = (None, None::<Instant>);
         loop {
             let began = Instant::now();
-            let end = self.session().await;
+            let wait = match doubt {
+                Some(_) => self.timing.second_word,
+                None => self.timing.first_answer,
+            };
+            let (end, was_up) = self.session(wait).await;
             self.down();
             // A stream that keeps ending as soon as it is up is no success.
             if began.elapsed() > self.timing.backoff_most {
                 backoff.reset();
+            }
+            // A denial of what was given is asked about once more, as for the SVID's stream.
+            let end = match (end, doubt.take()) {
+                (_, Some(denial)) if !was_up => End::Denied(denial),
+                (end, _) => end,
+            };
+            if let End::Denied(detail) = &end
+                && was_up
+                && asked_again.is_none_or(|at| at.elapsed() >= self.timing.backoff_most)
+            {
+                (doubt, asked_again) = (Some(detail.clone()), Some(Instant::now()));
+                continue;
             }
             let pause = match end {
                 End::Lost(detail) => {
@@ -134,17 +151,16 @@ impl Follower {
         }
     }
 
-    /// One stream, from the attempt to open it to its end.
-    async fn session(&mut self) -> End {
-        let wait = self.timing.first_answer;
+    /// One stream, from the attempt to open it to its end; whether it was up.
+    async fn session(&mut self, wait: Duration) -> (End, bool) {
         let deadline = Instant::now() + wait;
         // Keys change seldom: only the first message has to come soon. That a quiet agent still
         // lives is found out by the pings of the connection.
         let opening = timeout_at(deadline, open(self.endpoint.clone(), self.timing.clone()));
         let (_client, mut stream, mut message) = match self.attentive(opening).await {
             Ok(Ok(opened)) => opened,
-            Ok(Err(end)) => return end,
-            Err(_) => return End::Lost(no_answer(wait)),
+            Ok(Err(end)) => return (end, false),
+            Err(_) => return (End::Lost(no_answer(wait)), false),
         };
         loop {
             if self.trouble.take().is_some() {
@@ -155,8 +171,8 @@ impl Follower {
             self.take(all.map(|(name, jwks)| (name, Arc::from(jwks))).collect());
             message = match self.attentive(stream.message()).await {
                 Ok(Some(message)) => message,
-                Ok(None) => return End::closed(),
-                Err(status) => return End::of(&status),
+                Ok(None) => return (End::closed(), true),
+                Err(status) => return (End::of(&status), true),
             };
         }
     }

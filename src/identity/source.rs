@@ -3,6 +3,7 @@
 //! Written on the bare client of the `spiffe` crate, because its ready-made source neither
 //! notices an agent that hangs nor tells that one is gone.
 
+use std::error::Error as _;
 use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
@@ -41,7 +42,7 @@ pub(super) fn start_with(settings: Settings, timing: Timing) -> Result<Identity,
         identity.jwt_bundles =
             jwt_bundles::follow(settings.clone(), endpoint.clone(), timing.clone(), material);
     }
-    tokio::spawn(Source { settings, endpoint, timing, standing }.run());
+    tokio::spawn(Source { settings, endpoint, timing, standing, asked_again: None }.run());
     Ok(identity)
 }
 
@@ -50,6 +51,8 @@ struct Source {
     endpoint: Endpoint,
     timing: Timing,
     standing: Standing,
+    /// When a denial was last doubted.
+    asked_again: Option<Instant>,
 }
 
 /// How a session ended.
@@ -59,7 +62,10 @@ enum End {
         was_up: bool,
     },
     /// Redaction of everything (Workload API section 5.2.1).
-    Denied(String),
+    Denied {
+        detail: String,
+        was_up: bool,
+    },
     /// We are not understood (Workload Endpoint appendix A: report, do not insist).
     Rejected(String),
 }
@@ -67,12 +73,18 @@ enum End {
 impl Source {
     async fn run(mut self) {
         let mut backoff = Backoff::new(self.timing.backoff_first, self.timing.backoff_most);
+        let mut doubt = None;
         loop {
             let began = Instant::now();
-            let end = self.session().await;
+            let end = self.session(doubt.is_some()).await;
             // A stream that keeps ending as soon as it is up is no success.
             if began.elapsed() > self.timing.backoff_most {
                 backoff.reset();
+            }
+            let end = end.after(doubt.take());
+            doubt = self.doubted(&end);
+            if doubt.is_some() {
+                continue;
             }
             let now = SystemTime::now();
             let pause = match end {
@@ -80,7 +92,7 @@ impl Source {
                     self.standing.lose(&detail, was_up, now);
                     backoff.delay(fastrand::f64())
                 }
-                End::Denied(detail) => {
+                End::Denied { detail, .. } => {
                     self.standing.deny(&detail, now);
                     backoff.delay(fastrand::f64())
                 }
@@ -93,9 +105,28 @@ impl Source {
         }
     }
 
-    /// One stream, from the attempt to open it to its end.
-    async fn session(&mut self) -> End {
-        let first_answer = self.timing.first_answer;
+    /// A denial that is asked about once more, on a stream of its own. SPIRE's agent denies workloads
+    /// that it knows for the moment in which it renews their SVIDs because an authority was tainted;
+    /// a stream that is opened then waits for the new SVID. Where the entry is gone it says so at once.
+    fn doubted(&mut self, end: &End) -> Option<String> {
+        let End::Denied { detail, was_up: true } = end else {
+            return None;
+        };
+        // One that says yes and no in turns is taken at its no.
+        let lately = self.asked_again.is_some_and(|at| at.elapsed() < self.timing.backoff_most);
+        if lately || !self.standing.has_svid() {
+            return None;
+        }
+        self.asked_again = Some(Instant::now());
+        tracing::warn!(detail, "the agent denies us what it gave; it is asked once more");
+        Some(detail.clone())
+    }
+
+    /// One stream, from the attempt to open it to its end. In doubt of a denial, what comes first has
+    /// to be fit for use.
+    async fn session(&mut self, doubt: bool) -> End {
+        let first_answer = if doubt { self.timing.second_word } else { self.timing.first_answer };
+        let updates = self.standing.updates();
         let mut deadline = Instant::now() + first_answer;
         let opening = timeout_at(deadline, open(self.endpoint.clone(), first_answer));
         // The client is kept as long as the stream, so that the connection is.
@@ -121,6 +152,9 @@ impl Source {
                     return End::Lost { detail, was_up: true };
                 }
                 Err(_) => return End::lost(no_answer(first_answer)),
+            }
+            if doubt && !heard && self.standing.has_svid() && self.standing.updates() == updates {
+                return End::lost("the agent's answer is not fit for use".to_owned());
             }
             heard = true;
             deadline = Instant::now() + self.patience();
@@ -203,14 +237,30 @@ impl End {
         Self::Lost { detail, was_up: false }
     }
 
+    /// What it comes to where the session was opened to ask about a denial: that stands unless the
+    /// agent has taken it back by an answer.
+    fn after(self, denial: Option<String>) -> Self {
+        match (self, denial) {
+            (
+                Self::Lost { was_up: false, .. }
+                | Self::Denied { was_up: false, .. }
+                | Self::Rejected(_),
+                Some(detail),
+            ) => Self::Denied { detail, was_up: false },
+            (end, _) => end,
+        }
+    }
+
     /// Sorts what the client reports; `Err` is a message at fault, on a stream that goes on.
     fn of(error: WorkloadApiError, was_up: bool) -> Result<Self, String> {
         match error {
             WorkloadApiError::NoIdentityIssued => {
-                Ok(Self::Denied("the agent issues no identity to this workload".to_owned()))
+                let detail = "the agent issues no identity to this workload".to_owned();
+                Ok(Self::Denied { detail, was_up })
             }
             WorkloadApiError::PermissionDenied(message) => {
-                Ok(Self::Denied(format!("the agent denies permission: {message}")))
+                let detail = format!("the agent denies permission: {message}");
+                Ok(Self::Denied { detail, was_up })
             }
             WorkloadApiError::Transport(TransportError::Status(status))
                 if matches!(
@@ -219,6 +269,13 @@ impl End {
                 ) =>
             {
                 Ok(Self::Rejected(status.to_string()))
+            }
+            // A status with a cause is no word of the agent's, but what became of the connection.
+            WorkloadApiError::Transport(TransportError::Status(status))
+                if status.source().is_some_and(|status| status.source().is_some()) =>
+            {
+                let detail = format!("the connection to the agent broke: {}", root(&status));
+                Ok(Self::Lost { detail, was_up })
             }
             WorkloadApiError::Transport(error) => {
                 Ok(Self::Lost { detail: error.to_string(), was_up })
@@ -230,13 +287,35 @@ impl End {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
+    use tonic::Status;
+
     use super::*;
+
+    #[test]
+    fn a_connection_that_breaks_is_told_apart_from_what_an_agent_says() {
+        let said = |error| match End::of(WorkloadApiError::Transport(error), true) {
+            Ok(End::Lost { detail, .. }) => detail,
+            _ => panic!("not lost"),
+        };
+        // As the client makes them of what it gets.
+        let error = |code, status: Status| {
+            let message = status.message().to_owned();
+            TransportError::status_with_source(code, message, status)
+        };
+        let broken = Status::from_error(io::Error::from(io::ErrorKind::BrokenPipe).into());
+        let lost = error(GrpcStatusCode::Unknown, broken);
+        assert_eq!(said(lost), "the connection to the agent broke: broken pipe");
+        let leaving = error(GrpcStatusCode::Unavailable, Status::unavailable("shutting down"));
+        assert_eq!(said(leaving), "gRPC status unavailable: shutting down");
+    }
 
     #[test]
     fn each_answer_of_an_agent_has_its_own_end() {
         let transport = |code| WorkloadApiError::Transport(TransportError::status(code, "it"));
         let name = |error| match End::of(error, true) {
-            Ok(End::Denied(_)) => "denied",
+            Ok(End::Denied { .. }) => "denied",
             Ok(End::Rejected(_)) => "rejected",
             Ok(End::Lost { was_up: true, .. }) => "lost",
             Ok(End::Lost { .. }) => "never up",

@@ -120,6 +120,15 @@ impl Standing {
         Some(svid.not_after.duration_since(now).unwrap_or_default())
     }
 
+    /// Those that were taken.
+    pub(super) fn updates(&self) -> u64 {
+        self.told.updates
+    }
+
+    pub(super) fn has_svid(&self) -> bool {
+        self.held.svid.is_some()
+    }
+
     /// Two thirds of the life of the SVID in use: agents renew at half of it.
     pub(super) fn renewal_due(&self) -> Option<SystemTime> {
         self.held.svid.as_ref().map(|svid| renewal_due(svid))

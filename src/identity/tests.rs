@@ -23,6 +23,7 @@ const HASTY: Timing = Timing {
     backoff_first: Duration::from_millis(10),
     backoff_most: Duration::from_millis(50),
     first_answer: Duration::from_millis(300),
+    second_word: Duration::from_millis(300),
     rejected: Duration::from_millis(50),
     silence: Duration::from_millis(300),
     call: LIMIT,
@@ -163,6 +164,41 @@ async fn a_denied_workload_uses_nothing_any_more_and_comes_back_by_itself() {
     socket.allow();
     let (_, material) = until_state(&identity, AgentState::Fresh).await;
     assert!(material.svid.is_some() && !material.bundles.is_empty());
+}
+
+#[tokio::test]
+async fn a_denial_that_the_agent_takes_back_at_once_costs_nothing() {
+    let world = World::new();
+    let socket = world.serve(LONG);
+    let patient = Timing { second_word: LIMIT, backoff_most: LIMIT, ..HASTY };
+    let identity = start_with(world.settings(), patient).unwrap();
+    let (_, before) = until_state(&identity, AgentState::Fresh).await;
+
+    socket.deny_open();
+    socket.until_streams(|count| count == 0).await;
+    socket.allow();
+    let (status, material) = until(&identity, |status, _| status.updates == 2).await;
+    assert_eq!((status.state, &status.detail), (AgentState::Fresh, &None));
+    assert!(Arc::ptr_eq(&material, &before), "what we have was in use all the time");
+
+    // The next one within a moment is believed.
+    socket.deny_open();
+    until_state(&identity, AgentState::Denied).await;
+    socket.allow();
+    until_state(&identity, AgentState::Fresh).await;
+}
+
+#[tokio::test]
+async fn a_denial_that_the_agent_does_not_take_back_in_time_stands() {
+    let world = World::new();
+    let socket = world.serve(LONG);
+    let identity = world.start();
+    until_state(&identity, AgentState::Fresh).await;
+
+    socket.deny_open();
+    let (status, material) = until_state(&identity, AgentState::Denied).await;
+    assert!(material.svid.is_none() && material.bundles.is_empty());
+    assert_eq!(detail(&status), "the agent issues no identity to this workload");
 }
 
 #[tokio::test]

@@ -152,6 +152,22 @@ async fn a_denied_workload_loses_its_jwt_bundles_and_gets_them_back() {
 }
 
 #[tokio::test]
+async fn a_denial_of_jwt_bundles_that_the_agent_takes_back_at_once_costs_nothing() {
+    let world = World::new();
+    let socket = world.serve(LONG);
+    let patient = Timing { second_word: LIMIT, backoff_most: LIMIT, ..HASTY };
+    let identity = start_with(following(&world), patient).unwrap();
+    let before = until_bundles(&identity, |it| it.len() == 1).await;
+    until_state(&identity, AgentState::Fresh).await;
+
+    socket.deny_open();
+    socket.until_streams(|count| count == 0).await;
+    socket.allow();
+    socket.until_streams(|count| count == 2).await;
+    assert!(Arc::ptr_eq(&before, &identity.jwt_bundles.snapshot()), "they were there all the time");
+}
+
+#[tokio::test]
 async fn jwt_bundles_outlast_their_agent_and_follow_the_next_one() {
     let world = World::new();
     let socket = world.serve(LONG);
