@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use prost_reflect::prost::Message as _;
+use prost_reflect::prost_types::FileDescriptorSet;
 use prost_reflect::{
     DescriptorPool, DynamicMessage, ExtensionDescriptor, FileDescriptor, Kind, ServiceDescriptor,
     Value,
@@ -24,6 +26,10 @@ pub fn read(bytes: &[u8]) -> Contract {
     if bytes.len() > super::LARGEST_DOCUMENT {
         let message = format!("larger than {} MiB", super::LARGEST_DOCUMENT / 1024 / 1024);
         return Fault::of_all(message, "leave out what the service does not serve");
+    }
+    if let Some((file, syntax)) = unknown_syntax(bytes) {
+        let message = format!("{} is written in {}", shown(&file), shown(&syntax));
+        return Fault::of_all(message, "write the service in `proto2` or `proto3`");
     }
     let pool = match DescriptorPool::decode(bytes) {
         Ok(pool) => pool,
@@ -52,6 +58,17 @@ pub fn read(bytes: &[u8]) -> Contract {
         return Fault::of_all(message, "leave out what the service does not serve");
     }
     contract
+}
+
+/// A file in neither `proto2` nor `proto3`, such as one with an `edition`, and what it is in. The
+/// library that makes the pool panics for it.
+fn unknown_syntax(bytes: &[u8]) -> Option<(String, String)> {
+    let set = FileDescriptorSet::decode(bytes).ok()?;
+    set.file.into_iter().find_map(|file| {
+        let syntax = file.syntax?;
+        let known = matches!(syntax.as_str(), "proto2" | "proto3");
+        (!known).then(|| (file.name.unwrap_or_default(), syntax))
+    })
 }
 
 fn dependencies(file: &FileDescriptor) -> Vec<String> {

@@ -120,6 +120,16 @@ fn a_set_without_its_imports_says_how_to_make_one() {
     assert!(!read(b"service: rubbish").faults.is_empty());
 }
 
+#[test]
+fn a_file_in_another_language_is_named() {
+    let bytes = compiled("", &[]);
+    let mut set = prost_reflect::prost_types::FileDescriptorSet::decode(bytes.as_slice()).unwrap();
+    let main = set.file.iter_mut().find(|it| it.name() == "main.proto").unwrap();
+    main.syntax = Some("editions".to_owned());
+    let told = &read(&set.encode_to_vec()).faults[0].message;
+    assert_eq!(told, "`main.proto` is written in `editions`");
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_read_without_panic(bytes: Vec<u8>, at: usize, with: u8) {
