@@ -290,8 +290,8 @@ fn is_hidden(name: &str) -> bool {
 }
 
 fn shown_value<'a>(name: &str, value: &'a [u8]) -> Result<&'a str, String> {
-    str::from_utf8(value)
-        .map_err(|_| format!("header `{name}` is not text, so the policy cannot judge it"))
+    let text = str::from_utf8(value).ok();
+    text.ok_or_else(|| format!("header `{name}` is not text, so the policy cannot judge it"))
 }
 
 fn within_shown(bytes: usize) -> Result<usize, String> {

@@ -14,6 +14,9 @@ use super::error::reason;
 /// smaller, and a stream that has only just begun has nobody to ask: its head has to leave first.
 const UNASKED: usize = 16 * 1024;
 
+/// What the shortest piece counts for: each takes up room of its own in the library.
+const LEAST_PIECE: usize = 1024;
+
 /// Resolves when the body has been handed over, or either end has broken it off.
 #[derive(Debug)]
 pub(super) struct Pipe<B> {
@@ -56,7 +59,7 @@ where
             match frame.into_data().map_err(Frame::into_trailers) {
                 Ok(data) => {
                     let last = self.body.is_end_stream();
-                    self.unasked = self.unasked.saturating_sub(data.len());
+                    self.unasked = self.unasked.saturating_sub(data.len().max(LEAST_PIECE));
                     self.send(data, last)?;
                     if last {
                         return Poll::Ready(Ok(()));

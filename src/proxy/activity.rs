@@ -7,6 +7,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::http2::InUse;
+
 /// How long a caller without a certificate may take to send a token that holds.
 const UNPROVEN_FOR: Duration = Duration::from_secs(30);
 /// Requests of such a caller, before its connection ends.
@@ -22,6 +24,8 @@ pub(super) struct Activity {
     proven: Cell<bool>,
     failures: Cell<u32>,
     enough: Notify,
+    /// Bodies of requests that are still on their way to where they go.
+    uploads: Rc<Cell<usize>>,
 }
 
 /// Counts one request as running until dropped.
@@ -37,12 +41,22 @@ impl Activity {
             proven: Cell::new(false),
             failures: Cell::new(0),
             enough: Notify::new(),
+            uploads: Rc::default(),
         })
     }
 
     pub(super) fn begin(self: &Rc<Self>) -> Running {
         self.running.set(self.running.get() + 1);
         Running(Rc::clone(self))
+    }
+
+    /// Counts the body of a request for as long as the result lives. The answer may be over before.
+    pub(super) fn upload(&self) -> InUse {
+        InUse::new(&self.uploads)
+    }
+
+    pub(super) fn is_uploading(&self) -> bool {
+        self.uploads.get() > 0
     }
 
     /// From now on the connection takes nothing new.

@@ -79,7 +79,7 @@ pub(super) async fn serve<A, F>(
         Left::Over => {}
         Left::Resting(mut io, retired) => {
             tokio::select! {
-                _ = io.shutdown() => {}
+                _ = timeout(limits.idle, io.shutdown()) => {}
                 () = cut(&mut ends, retired) => {}
             }
         }

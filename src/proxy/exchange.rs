@@ -147,6 +147,7 @@ impl Session {
             let outgoing =
                 Outgoing::new(&self.gate.upstream, &self.timer, &settings.limits, journey, request);
             let mut outgoing = outgoing.map_err(Refused::Faulted)?;
+            outgoing.count_upload(&self.activity);
             let forwarded = tokio::select! {
                 biased;
                 denial = cord.cut() => return Err(Refused::Denied(denial)),

@@ -12,6 +12,7 @@ use http_body::Body as _;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::activity::Activity;
 use super::arrived::Arrived;
 use super::cord::Cord;
 use super::fault::{Fault, Waited};
@@ -103,6 +104,13 @@ impl<'a> Outgoing<'a> {
         let request = request.map(|body| RequestBody::new(body, idle, cord.clone()));
         let request = Some(request);
         Ok(Self { upstream, timer, idle, version, patience, cord, request, upgrade })
+    }
+
+    /// Counts what there is of its body as on its way.
+    pub(super) fn count_upload(&mut self, activity: &Activity) {
+        if let Some(request) = &mut self.request {
+            request.body_mut().count(activity);
+        }
     }
 
     /// Sends it, once, and waits for the head of its answer.

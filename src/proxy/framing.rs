@@ -7,9 +7,6 @@
 
 use memchr::memchr;
 
-/// Longest line that is looked at; longer ones are hyper's to refuse by its own limits.
-const LONGEST_LINE: usize = 64 * 1024;
-
 /// The first line of an HTTP/2 connection (RFC 9113 section 3.4): it is not ours to follow.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0";
 
@@ -18,10 +15,13 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0";
 pub(super) struct RequestFraming {
     state: State,
     line: Vec<u8>,
+    /// No line may be longer, in bytes.
+    longest: usize,
     head: Head,
 }
 
-/// A head that declares its length in more than one way, or in one that we do not take apart.
+/// A head that declares its length in more than one way, or in one that we do not take apart, or a
+/// line that is too long to be looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ambiguous;
 
@@ -47,13 +47,13 @@ struct Head {
 }
 
 impl RequestFraming {
-    pub(super) fn new() -> Self {
-        Self { state: State::Head, line: Vec::new(), head: Head::default() }
+    pub(super) fn new(longest: usize) -> Self {
+        Self { state: State::Head, line: Vec::new(), longest, head: Head::default() }
     }
 
     /// For a connection that is not HTTP/1.1, or no longer.
     pub(super) fn opaque() -> Self {
-        Self { state: State::Opaque, ..Self::new() }
+        Self { state: State::Opaque, ..Self::new(0) }
     }
 
     /// The connection has switched to another protocol. Until then it is HTTP/1.1, whatever a request
@@ -103,17 +103,15 @@ impl RequestFraming {
     /// Completes at most one line; returns what comes after it.
     fn line<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], Ambiguous> {
         let Some(end) = memchr(b'\n', bytes) else {
-            if self.line.len() + bytes.len() > LONGEST_LINE {
-                self.state = State::Opaque;
-            } else {
-                self.line.extend_from_slice(bytes);
+            if self.line.len() + bytes.len() > self.longest {
+                return Err(Ambiguous);
             }
+            self.line.extend_from_slice(bytes);
             return Ok(&[]);
         };
         let (piece, rest) = bytes.split_at(end);
-        if self.line.len() + piece.len() > LONGEST_LINE {
-            self.state = State::Opaque;
-            return Ok(&[]);
+        if self.line.len() + piece.len() > self.longest {
+            return Err(Ambiguous);
         }
         if self.line.is_empty() {
             self.complete(piece)?;
@@ -228,10 +226,12 @@ fn number(digits: &[u8], radix: u32) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const LONGEST: usize = 64 * 1024;
     use proptest::prelude::*;
 
     fn observe(text: &str) -> Result<State, Ambiguous> {
-        let mut framing = RequestFraming::new();
+        let mut framing = RequestFraming::new(LONGEST);
         framing.observe(text.as_bytes())?;
         Ok(framing.state)
     }
@@ -283,7 +283,7 @@ mod tests {
 
     #[test]
     fn what_follows_a_switch_is_not_http() {
-        let mut framing = RequestFraming::new();
+        let mut framing = RequestFraming::new(LONGEST);
         let wish = "GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n";
         framing.observe(wish.as_bytes()).unwrap();
         framing.switched();
@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn empty_lines_are_the_beginning_of_a_head() {
-        let mut framing = RequestFraming::new();
+        let mut framing = RequestFraming::new(LONGEST);
         framing.observe(b"\r\n").unwrap();
         assert!(framing.is_inside_head());
         framing.observe(b"GET / HTTP/1.1\r\n\r\n").unwrap();
@@ -308,14 +308,10 @@ mod tests {
 
     #[test]
     fn a_line_is_too_long_however_it_is_cut() {
-        let text = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(LONGEST_LINE));
-        let mut whole = RequestFraming::new();
-        whole.observe(text.as_bytes()).unwrap();
-        let mut cut = RequestFraming::new();
-        for piece in text.as_bytes().chunks(1_000) {
-            cut.observe(piece).unwrap();
-        }
-        assert_eq!((whole.state, cut.state), (State::Opaque, State::Opaque));
+        let text = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(LONGEST));
+        assert_eq!(observe(&text), Err(Ambiguous));
+        let mut cut = RequestFraming::new(LONGEST);
+        assert!(text.as_bytes().chunks(1_000).any(|piece| cut.observe(piece).is_err()));
     }
 
     proptest! {
@@ -332,7 +328,7 @@ mod tests {
             let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut % text.len()).collect();
             cuts.push(text.len());
             cuts.sort_unstable();
-            let mut framing = RequestFraming::new();
+            let mut framing = RequestFraming::new(LONGEST);
             let mut from = 0;
             for cut in cuts {
                 prop_assert_eq!(framing.observe(&text.as_bytes()[from..cut]), Ok(()));
@@ -344,7 +340,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _outcome = RequestFraming::new().observe(&bytes);
+            let _outcome = RequestFraming::new(LONGEST).observe(&bytes);
         }
     }
 }

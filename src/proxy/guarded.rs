@@ -17,6 +17,9 @@ use super::framing::RequestFraming;
 use super::wire::Wire;
 use super::worker::Place;
 
+/// A line that says how long a chunk is may be so long, however short a head has to be.
+const LEAST_LINE: usize = 16 * 1024;
+
 /// A [`Wire`] under an HTTP server.
 #[derive(Debug)]
 pub(super) struct Guarded {
@@ -78,7 +81,11 @@ impl Guarded {
         let signs = Arc::new(Signs::default());
         let guarded = Self {
             wire,
-            framing: if http1 { RequestFraming::new() } else { RequestFraming::opaque() },
+            framing: if http1 {
+                RequestFraming::new(limits.header_bytes.max(LEAST_LINE))
+            } else {
+                RequestFraming::opaque()
+            },
             signs: Arc::clone(&signs),
             head: Stall::new(limits.header_read),
             write: Stall::new(limits.idle),
@@ -102,6 +109,7 @@ impl Guarded {
 
     /// Leaves what was read to whoever reads next.
     pub(super) fn put_back(&mut self, read: Vec<u8>) {
+        debug_assert!(self.again.is_empty(), "what was given back before has not been read");
         self.again = read.into();
     }
 

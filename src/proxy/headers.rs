@@ -338,9 +338,8 @@ mod tests {
             ("x-http-method", "DELETE"),
             ("traceparent", "00-0-0-00"),
         ];
-        for number in 0..sent.len() {
-            let (name, _) = sent[number];
-            let mut headers = map(&[sent[number], ("accept", "text/html")]);
+        for (name, value) in sent {
+            let mut headers = map(&[(name, value), ("accept", "text/html")]);
             let names = Names::of(&headers);
             clean(&mut headers, names, false).unwrap();
             assert_eq!(headers.contains_key(name), name == "x-private", "{name}");

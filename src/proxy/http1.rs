@@ -141,7 +141,7 @@ async fn work<S: Service, T>(
 async fn quiet(activity: &Activity, resting: &RestFlag) {
     loop {
         activity.idle_for(REST_AFTER).await;
-        if resting.is_raised() {
+        if resting.is_raised() && !activity.is_uploading() {
             return;
         }
         sleep(REST_AFTER).await;

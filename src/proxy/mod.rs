@@ -66,7 +66,7 @@ pub use worker::{HANDSHAKE_CODES, OUTCOMES, Worker};
 /// strangers send.
 #[doc(hidden)]
 pub fn inspect_framing<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> bool {
-    let mut framing = framing::RequestFraming::new();
+    let mut framing = framing::RequestFraming::new(64 * 1024);
     pieces.into_iter().all(|piece| framing.observe(piece).is_ok())
 }
 

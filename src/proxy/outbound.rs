@@ -297,6 +297,7 @@ impl Application {
     ) -> impl Future<Output = Result<Response<ResponseBody>, Fault>> {
         async move {
             let mut outgoing = self.outgoing(request, grpc, request_id)?;
+            outgoing.count_upload(&self.activity);
             match outgoing.forward().await? {
                 Forwarded::Answered(response) => Ok(response),
                 Forwarded::Switched(response, streams) => {

@@ -11,9 +11,11 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use thiserror::Error;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::activity::Activity;
 use super::arrived::{Arrived, Broken};
 use super::cord::Cord;
 use super::headers;
+use crate::http2::InUse;
 
 /// Why a body ended before its end.
 #[derive(Debug, Error)]
@@ -40,11 +42,12 @@ pub struct RequestBody {
     inner: Option<Arrived>,
     idle: IdleClock,
     cord: Option<Rc<Cord>>,
+    upload: Option<InUse>,
 }
 
 impl RequestBody {
     pub(super) fn new(inner: Arrived, idle: Duration, cord: Option<Rc<Cord>>) -> Self {
-        let body = Self { inner: Some(inner), idle: IdleClock::new(idle), cord };
+        let body = Self { inner: Some(inner), idle: IdleClock::new(idle), cord, upload: None };
         if body.is_end_stream()
             && let Some(cord) = &body.cord
         {
@@ -53,8 +56,15 @@ impl RequestBody {
         body
     }
 
+    /// Counts it as on its way for as long as it lives, unless there is nothing of it.
+    pub(super) fn count(&mut self, activity: &Activity) {
+        if !self.is_end_stream() {
+            self.upload = Some(activity.upload());
+        }
+    }
+
     pub(super) fn empty() -> Self {
-        Self { inner: None, idle: IdleClock::new(Duration::MAX), cord: None }
+        Self { inner: None, idle: IdleClock::new(Duration::MAX), cord: None, upload: None }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Connections that lie idle between their requests, and those that only seem to.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use http::{Request, Response};
@@ -24,7 +25,11 @@ async fn served(stream: UnixStream, mut retire: oneshot::Receiver<()>) -> &'stat
     let (io, _) = Guarded::new(wire, true, &limits, Place::of_nobody());
     let activity = Activity::new();
     let counted = Rc::clone(&activity);
-    let service = service_fn(move |_: Request<Incoming>| {
+    let held = RefCell::new(None);
+    let service = service_fn(move |request: Request<Incoming>| {
+        if request.uri().path() == "/held" {
+            held.replace(Some((request.into_body(), counted.upload())));
+        }
         let mut response = Response::new(ResponseBody::whole("done"));
         response.body_mut().keep(counted.begin());
         std::future::ready(Ok::<_, Infallible>(response))
@@ -93,6 +98,18 @@ async fn it_does_not_rest_inside_a_head() {
     let left = left_after(async |client| {
         client.write_all(&REQUEST.as_bytes()[..20]).await.unwrap();
         sleep(Limits::default().header_read / 2).await;
+    })
+    .await;
+    assert_eq!(left, "working");
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_does_not_rest_while_a_body_is_on_its_way() {
+    let left = left_after(async |client| {
+        let post = "POST /held HTTP/1.1\r\nhost: orders\r\ncontent-length: 4\r\n\r\nbody";
+        client.write_all(post.as_bytes()).await.unwrap();
+        answer(client).await;
+        sleep(LONG / 10).await;
     })
     .await;
     assert_eq!(left, "working");
