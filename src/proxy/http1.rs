@@ -21,8 +21,8 @@ use super::rarely::Rarely;
 use super::response_body::ResponseBody;
 use super::{HYPERS_HEADERS, Limits};
 
-/// Without a request for this long, a connection rests. To take the library's part down and to
-/// build it anew costs a microsecond or two.
+/// Without a request for this long, a connection rests. So taking the library's part down and
+/// building it anew is rare on a connection that is in use.
 const REST_AFTER: Duration = Duration::from_secs(1);
 /// What ends a rest is read in one piece if it is no longer than most requests.
 const FIRST_BYTES: usize = 2048;
